@@ -1,0 +1,73 @@
+"""What can go wrong with a run, as opposed to with an image.
+
+Damage found in an image is a value (a finding); an exception means that *we* could not do
+what was asked. Every exception knows its errno, from which the exit status follows
+(256 - errno), and its message is one line that can be shown as it is.
+
+::
+
+    Qcow2Error
+    +-- RequestError                what was asked makes no sense            EINVAL
+    +-- SourceError (OSError)       bytes could not be had                   as the system said
+    |   +-- TruncatedError          a structure that must exist is cut off   EIO
+    +-- FormatError (ValueError)    the bytes cannot be interpreted at all
+        +-- NotQcow2Error           no qcow2 magic                           EINVAL
+        +-- UnsupportedError        a version or feature that is unknown     ENOTSUP
+"""
+
+import errno as _errno
+
+__all__ = [
+    "FormatError",
+    "NotQcow2Error",
+    "Qcow2Error",
+    "RequestError",
+    "SourceError",
+    "TruncatedError",
+    "UnsupportedError",
+]
+
+
+class Qcow2Error(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+    errno: int | None = _errno.EIO
+
+
+class RequestError(Qcow2Error):
+    """The request itself makes no sense: an option, an operand, a combination."""
+
+    errno = _errno.EINVAL
+
+
+class SourceError(Qcow2Error, OSError):
+    """Bytes could not be read: missing file, no permission, not a disk image, I/O error.
+
+    Made like an OSError: ``SourceError(errno, reason, filename)``.
+    """
+
+    # OSError fills this per instance; naming it here keeps Qcow2Error's default away.
+    errno: int | None
+
+    def __str__(self) -> str:
+        return str(self.strerror or super().__str__())
+
+
+class TruncatedError(SourceError):
+    """A structure without which nothing can be said is cut off by the end of the file."""
+
+
+class FormatError(Qcow2Error, ValueError):
+    """The bytes cannot be interpreted as a qcow2 image at all."""
+
+    errno = _errno.EINVAL
+
+
+class NotQcow2Error(FormatError):
+    """The file does not start with the qcow2 magic."""
+
+
+class UnsupportedError(FormatError):
+    """A qcow2 image of a version, or with an incompatible feature, that nobody here knows."""
+
+    errno = _errno.ENOTSUP
