@@ -1,0 +1,1 @@
+"""Dump, check and repair the metadata of qcow2 disk images."""
