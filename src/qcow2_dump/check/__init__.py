@@ -1,0 +1,1 @@
+"""What is wrong with an image: the catalogue of findings, the passes, the checker. Never writes."""
