@@ -125,14 +125,17 @@ class CheckResult:
         worst = Verdict.worst(found)
         if self.refusal is not None and worst in (Verdict.LEAK, Verdict.GOOD):
             return Verdict.OTHER
-        if Verdict.FLAGGED in found and not self.complete and worst is Verdict.FLAGGED:
+        in_full = self.complete and "check.incomplete" not in self.tallies
+        if worst is Verdict.FLAGGED and not in_full:
             return Verdict.FLAG
         return worst
 
     def kinds(self, *severities: Severity) -> list[str]:
         """The codes found, of some severities, in the catalogue's order."""
-        return [code for code in RULES if code in self.tallies and RULES[code].severity in severities]
+        found = [code for code in RULES if code in self.tallies]
+        return [code for code in found if RULES[code].severity in severities]
 
     def guest_bytes(self, impact: Impact) -> int:
         """Bytes of the guest's disk that the findings of one impact name."""
-        return sum(t.guest_bytes for code, t in self.tallies.items() if RULES[code].impact is impact)
+        named = [t for code, t in self.tallies.items() if RULES[code].impact is impact]
+        return sum(tally.guest_bytes for tally in named)
