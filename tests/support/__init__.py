@@ -1,0 +1,1 @@
+"""What several test packages need: running the real QEMU tools."""
