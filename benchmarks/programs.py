@@ -1,0 +1,95 @@
+"""Which programs are measured on which case, and how they should compare."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+OURS = "qcow2-dump"
+FLOOR = "floor"
+PEER = "qemu-img check"
+
+_HERE = Path(__file__).parent
+_PYTHON = sys.executable
+_TOOL = (_PYTHON, "-m", "qcow2_dump")
+_VERDICTS = range(9)
+_CHECKED = range(4)
+_DONE = range(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command under a name of its own; its exit status must be one of `statuses`."""
+
+    name: str
+    command: tuple[str, ...]
+    statuses: range = _DONE
+    limited: bool = False
+    """Stopped when it takes longer than the runner's limit."""
+    prints_totals: bool = False
+    """Its output is a JSON report, whose totals are compared with what was planted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`program` takes at most `factor` times as long as `peer`, which `peer_case` measures."""
+
+    case: str
+    program: str
+    factor: float
+    peer: str
+    peer_case: str = ""
+
+    def __str__(self) -> str:
+        where = f" in {self.peer_case}" if self.peer_case else ""
+        factor = f"1/{1 / self.factor:.0f}" if self.factor < 1 else f"{self.factor:g}x"
+        return f"{self.program}: at most {factor} of {self.peer}{where}"
+
+
+def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
+    """The programs of a case, in the order in which each round runs them.
+
+    `scratch` is the directory in which each program's output is kept, in a file by its name.
+    """
+    if case == "F":
+        dump = Program("dump", (*_TOOL, "-m", "dump", str(image)), _VERDICTS)
+        echo = (_PYTHON, str(_HERE / "echo.py"), str(output_of(scratch, dump)))
+        return [dump, Program("write the same bytes", echo)]
+    check = Program(OURS, (*_TOOL, "check", "--json", str(image)), _VERDICTS, prints_totals=True)
+    peer = Program(PEER, ("qemu-img", "check", "--output=json", str(image)), _CHECKED, limited=True)
+    if case == "G":
+        return [
+            check,
+            peer,
+            Program("info", (*_TOOL, "info", str(image))),
+            Program("--help", (*_TOOL, "--help")),
+            Program("import numpy", (_PYTHON, "-c", "import numpy")),
+            Program("pass", (_PYTHON, "-c", "pass")),
+        ]
+    return [check, Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image))), peer]
+
+
+def output_of(scratch: Path, program: Program) -> Path:
+    """Where the output of a program goes."""
+    return scratch / f"{program.name.replace(' ', '-').strip('-')}.out"
+
+
+MEMORY_TARGET = 100_000_000
+"""Bytes that a check of a 2 TiB image may take at its peak (cases A to E)."""
+
+CHECK_CASES = ("A", "B", "C", "D", "D-damaged", "E")
+"""Cases whose targets are stated for a disk of 2 TiB."""
+
+TARGETS = (
+    Target("A", OURS, 1 / 12, PEER),
+    Target("B", OURS, 1 / 5, PEER),
+    Target("C", OURS, 3.5, OURS, "D"),
+    Target("D", OURS, 1 / 30, PEER),
+    Target("D", OURS, 20, FLOOR),
+    Target("D-damaged", OURS, 2, OURS, "D"),
+    Target("E", OURS, 1 / 30, PEER),
+    Target("E", OURS, 20, FLOOR),
+    Target("F", "dump", 10, "write the same bytes"),
+    Target("G", OURS, 2, "import numpy"),
+    Target("G", "info", 8, "pass"),
+    Target("G", "--help", 8, "pass"),
+)

@@ -1,0 +1,1 @@
+"""The benchmark's own parts: images that are what their specs say, and honest measurements."""

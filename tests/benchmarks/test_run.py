@@ -1,0 +1,133 @@
+"""The runner: what it measures, what it refuses, and what it prints."""
+
+import json
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from benchmarks import run as runner
+from benchmarks.measure import ProgramError, Run, measure
+from benchmarks.programs import FLOOR, OURS, PEER, Program
+from benchmarks.results import CaseResult, plain, table, targets
+from benchmarks.sizes import format_size, parse_size
+from benchmarks.spec import FULL_SIZE
+
+ZERO = range(1)
+
+
+def python(source: str) -> list[str]:
+    return [sys.executable, "-c", source]
+
+
+def test_a_run_is_measured(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    source = "data = b'x' * 200_000_000; import time; time.sleep(0.1); print(len(data))"
+    run = measure(python(source), output, ZERO)
+    assert run.wall >= 0.1
+    assert run.cpu > 0
+    assert run.peak > 200_000_000
+    assert not run.stopped
+    assert output.read_text() == "200000000\n"
+
+
+def test_a_slow_run_is_stopped(tmp_path: Path) -> None:
+    run = measure(python("import time; time.sleep(60)"), tmp_path / "out", ZERO, limit=0.2)
+    assert run.stopped
+    assert run.wall < 30
+
+
+def test_a_failing_program_says_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"status 9\nno luck"):
+        measure(
+            python("import sys; print('no luck', file=sys.stderr); sys.exit(9)"),
+            tmp_path / "out",
+            range(9),
+        )
+
+
+def results(wall: float, peak: int = 80_000_000, size: int = FULL_SIZE) -> list[CaseResult]:
+    """Case B with ours at `wall` seconds, and a peer that took 4 seconds."""
+    ours = [Run(wall * factor, wall, peak) for factor in (1, 9, 0.5)]
+    peer = [Run(4.0, 4.0, 74_000_000)] * 3
+    return [CaseResult("B", size, {OURS: ours, PEER: peer})]
+
+
+def test_the_table_shows_medians_and_ratios() -> None:
+    rows = table(results(0.5))
+    assert rows[1] == ("B", OURS, "0.500", "0.500", "80", "1")
+    assert rows[2] == ("B", PEER, "4.000", "4.000", "74", "8")
+    assert plain(rows).splitlines()[0].startswith("case  program")
+
+
+def test_the_table_says_what_was_stopped() -> None:
+    stopped = CaseResult("C", FULL_SIZE, {PEER: [Run(121.7, 121.0, 74, stopped=True)]})
+    assert table([stopped])[1][:3] == ("C", PEER, "over 122, stopped")
+
+
+def test_targets_are_judged() -> None:
+    fast, slow = targets(results(0.7)), targets(results(0.9, peak=120_000_000))
+    assert [row[-1] for row in fast[1:]] == ["yes", "yes"]
+    assert [row[-1] for row in slow[1:]] == ["NO", "NO"]
+
+
+def test_targets_are_stated_for_the_full_size_only() -> None:
+    assert len(targets(results(0.7, size=FULL_SIZE // 32))) == 1
+
+
+def test_a_whole_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.run.describe", lambda: {"cores": "2"})
+    kept, written = tmp_path / "images", tmp_path / "results"
+    arguments = ["--case", "E", "--size", "1G", "--runs", "2", "--only", FLOOR, "--only", PEER]
+    arguments += ["--dir", str(kept), "--results", str(written)]
+    assert runner.main(arguments) == 0
+    assert "qemu-img check" in capsys.readouterr().out
+    document = json.loads((written / "results.json").read_text())
+    assert [len(runs) for runs in document["cases"][0]["runs"].values()] == [2, 2]
+    assert "| E | floor |" in (written / "results.md").read_text()
+    image = kept / "case-E.qcow2"
+    before = image.stat().st_mtime_ns
+    assert runner.main(arguments) == 0
+    assert image.stat().st_mtime_ns == before, "the same image was generated twice"
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [
+        ('{"totals": {"corruptions": 1, "leaks": 0}}', "found 1 corruptions"),
+        ("Traceback", "no totals"),
+    ],
+)
+def test_a_wrong_answer_ends_the_benchmark(
+    printed: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrong = Program(OURS, tuple(python(f"print({printed!r})")), prints_totals=True)
+    monkeypatch.setattr("benchmarks.run.programs_of", lambda *_: [wrong])
+    arguments = ["--case", "G", "--results", str(tmp_path / "results")]
+    assert runner.main(arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("65536", 65536), ("64K", 65536), ("40m", 40 << 20), ("2T", 2 << 40)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "T", "-1", "1.5G", "2TiB"])
+def test_odd_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        parse_size(text)
+
+
+def test_sizes_are_shown() -> None:
+    assert [format_size(n) for n in (2 << 40, 64 << 30, 1000)] == ["2 TiB", "64 GiB", "1000 bytes"]
