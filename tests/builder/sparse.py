@@ -77,6 +77,11 @@ class SparseBytes:
             raise ValueError(f"{self._length} bytes are too many to hold densely")
         return self.read(0, self._length)
 
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) in bytes of each stored page, in order, within the length."""
+        for page in sorted(self._pages):
+            yield page * PAGE, min(PAGE, self._length - page * PAGE)
+
     def stored_bytes(self) -> int:
         """Return how many bytes of pages are held, a measure of how sparse this is."""
         return len(self._pages) * PAGE

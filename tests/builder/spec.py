@@ -181,7 +181,7 @@ class ImageSpec:
                 _require(len(item.content) <= self.cluster_size, "data fits into its cluster")
         if self.version == 2:
             words = self.incompatible | self.compatible | self.autoclear
-            others = self.extended_l2 or self.compression_type or self.data_file
+            others = self.extended_l2 or self.compression_type or self.data_file or self.bitmaps
             _require(not (words or others), "version 2 has no feature bits")
             _require(self.refcount_order == 4, "version 2 has 16-bit refcounts")
 

@@ -43,7 +43,10 @@ def require_qemu() -> None:
 
 
 def run_tool(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a QEMU tool and return what came of it, whatever its exit status."""
+    """Run a QEMU tool and return what came of it, whatever its exit status.
+
+    QEMU looks for external data files from the current directory, hence ``cwd``.
+    """
     return subprocess.run(
         [str(argument) for argument in arguments],
         capture_output=True,
@@ -56,8 +59,8 @@ def run_tool(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
     )
 
 
-def _check(*source: str | Path) -> QemuCheck:
-    done = run_tool("qemu-img", "check", "--output=json", *source)
+def _check(path: Path, *source: str | Path) -> QemuCheck:
+    done = run_tool("qemu-img", "check", "--output=json", *source, cwd=path.parent)
     totals = None
     if done.stdout.lstrip().startswith("{"):
         parsed = json.loads(done.stdout)
@@ -67,25 +70,34 @@ def _check(*source: str | Path) -> QemuCheck:
 
 def qemu_check(path: Path) -> QemuCheck:
     """Run ``qemu-img check --output=json -f qcow2`` on an image."""
-    return _check("-f", "qcow2", path)
+    return _check(path, "-f", "qcow2", path.absolute())
 
 
 def qemu_check_encrypted(path: Path, method: str, key: str) -> QemuCheck:
     """Check an encrypted image; ``method`` is "aes" or "luks"."""
-    options = f"driver=qcow2,file.driver=file,file.filename={path}"
+    options = f"driver=qcow2,file.driver=file,file.filename={path.absolute()}"
     options += f",encrypt.format={method},encrypt.key-secret=key"
-    return _check("--object", f"secret,id=key,data={key}", "--image-opts", options)
+    return _check(path, "--object", f"secret,id=key,data={key}", "--image-opts", options)
 
 
 def qemu_io(path: Path, commands: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run qemu-io commands on a qcow2 image; it exits with 1 when one fails."""
     flags = [part for command in commands for part in ("-c", command)]
-    return run_tool("qemu-io", "-f", "qcow2", *flags, path)
+    return run_tool("qemu-io", "-f", "qcow2", *flags, path.absolute(), cwd=path.parent)
 
 
 def qemu_to_raw(path: Path, raw: Path, snapshot: str | None = None) -> Path:
     """Write the guest's view of an image (or of one of its snapshots) to ``raw``."""
     chosen = [] if snapshot is None else ["-l", f"snapshot.id={snapshot}"]
-    done = run_tool("qemu-img", "convert", *chosen, "-f", "qcow2", "-O", "raw", path, raw)
+    arguments: list[str | Path] = [
+        *chosen,
+        "-f",
+        "qcow2",
+        "-O",
+        "raw",
+        path.absolute(),
+        raw.absolute(),
+    ]
+    done = run_tool("qemu-img", "convert", *arguments, cwd=path.parent)
     assert done.returncode == 0, done.stderr
     return raw
