@@ -1,0 +1,1 @@
+"""The real qemu-img as judge."""
