@@ -166,13 +166,13 @@ def pack_bitmap(bitmap: BitmapSpec, table_offset: int, entries: int) -> bytes:
 
 def pack_records(records: Sequence[bytes]) -> tuple[bytes, list[int]]:
     """Join records, each starting 8-byte aligned; return the bytes and where each one starts."""
-    out = b""
+    out = bytearray()
     starts = []
     for record in records:
-        out = _padded(out)
+        out += bytes(-len(out) % 8)
         starts.append(len(out))
         out += record
-    return out, starts
+    return bytes(out), starts
 
 
 def compressed_entry(cluster_bits: int, offset: int, sectors: int) -> int:

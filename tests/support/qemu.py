@@ -89,15 +89,9 @@ def qemu_io(path: Path, commands: Sequence[str]) -> subprocess.CompletedProcess[
 def qemu_to_raw(path: Path, raw: Path, snapshot: str | None = None) -> Path:
     """Write the guest's view of an image (or of one of its snapshots) to ``raw``."""
     chosen = [] if snapshot is None else ["-l", f"snapshot.id={snapshot}"]
-    arguments: list[str | Path] = [
-        *chosen,
-        "-f",
-        "qcow2",
-        "-O",
-        "raw",
-        path.absolute(),
-        raw.absolute(),
-    ]
-    done = run_tool("qemu-img", "convert", *arguments, cwd=path.parent)
+    files = (path.absolute(), raw.absolute())
+    done = run_tool(
+        "qemu-img", "convert", *chosen, "-f", "qcow2", "-O", "raw", *files, cwd=path.parent
+    )
     assert done.returncode == 0, done.stderr
     return raw
