@@ -32,7 +32,7 @@ BITMAP_TABLE_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 BITMAP_TABLE_RESERVED_MASK = 0xFF00_0000_0000_01FE
 BITMAP_TABLE_ALL_ONES = 1
 
-_KNOWN_FLAGS = BitmapFlag.IN_USE | BitmapFlag.AUTO
+_KNOWN_FLAGS = int(BitmapFlag.IN_USE | BitmapFlag.AUTO)  # inverting a flag drops unknown bits
 _FIXED = struct.Struct(">QIIBBHI")
 
 

@@ -1,0 +1,1 @@
+"""What the bytes mean, measured examples and limits."""
