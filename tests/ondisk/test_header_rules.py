@@ -34,7 +34,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"refcount_table_offset": ALIGNED_END},
     {"nb_snapshots": 65536},
     {"snapshots_offset": 2**63 - 0x10000},
-    {"snapshots_offset": 2**63 - 0x10000, "nb_snapshots": 0xFFFF // 40},
+    {"snapshots_offset": ALIGNED_END, "nb_snapshots": 0x10000 // 40},
     {"l1_size": 4_194_304},
     {"l1_table_offset": ALIGNED_END},
     {"l1_table_offset": 2**63 - 0x10000, "l1_size": 0, "size": 0},
@@ -71,7 +71,7 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     (
         "snapshots-offset",
         "snapshots_offset",
-        {"snapshots_offset": 2**63 - 0x10000, "nb_snapshots": 0xFFFF // 40 + 1},
+        {"snapshots_offset": ALIGNED_END, "nb_snapshots": 0x10000 // 40 + 1},
     ),
     ("l1-size", "l1_size", {"l1_size": 4_194_305}),
     ("l1-offset", "l1_table_offset", {"l1_table_offset": 0x30200}),

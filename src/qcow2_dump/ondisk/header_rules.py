@@ -115,17 +115,16 @@ def _width_rules(header: Header) -> Iterator[BrokenRule]:
         yield _broken(header, "refcount-order", "refcount_order", f"at most {MAX_REFCOUNT_ORDER}")
 
 
-def _expected_table_place(header: Header, offset: int, length: int, readable: int) -> str | None:
+def _expected_table_place(header: Header, offset: int, length: int) -> str | None:
     """What the place of a table should be, or None when it is fine.
 
-    ``readable`` is how many of its ``length`` bytes QEMU reads when it opens the image.
+    An empty table is never read, and so may lie where nothing can be read.
     """
     if not header.geometry.is_aligned(offset):
         return f"a multiple of the cluster size, {header.cluster_size}"
-    if offset + length > MAX_FILE_OFFSET:
-        return f"such that the table ends at or below {MAX_FILE_OFFSET:#x}"
-    if readable and offset + readable > MAX_READABLE_OFFSET:  # 19
-        return f"such that the table ends at or below {MAX_READABLE_OFFSET:#x}"
+    end = MAX_READABLE_OFFSET if length else MAX_FILE_OFFSET  # 19, else 14 to 16
+    if offset + length > end:
+        return f"such that the table ends at or below {end:#x}"
     return None
 
 
@@ -145,7 +144,7 @@ def _refcount_table_rules(header: Header) -> Iterator[BrokenRule]:
         yield _broken(
             header, "refcount-table-size", "refcount_table_clusters", f"at most {most} clusters"
         )
-    place = _expected_table_place(header, header.refcount_table_offset, length, length)
+    place = _expected_table_place(header, header.refcount_table_offset, length)
     if place is not None:
         yield _broken(header, "refcount-table-offset", "refcount_table_offset", place)
 
@@ -154,8 +153,9 @@ def _snapshot_rules(header: Header) -> Iterator[BrokenRule]:
     count = header.nb_snapshots
     if count > MAX_SNAPSHOTS:  # 15
         yield _broken(header, "snapshot-count", "nb_snapshots", f"at most {MAX_SNAPSHOTS}")
-    # Records have no fixed size; what opening asks for is room for the shortest ones.
-    place = _expected_table_place(header, header.snapshots_offset, count * _MIN_SNAPSHOT_RECORD, 0)
+    # Records have no fixed size; what can be asked for is room for the shortest ones.
+    least = count * _MIN_SNAPSHOT_RECORD
+    place = _expected_table_place(header, header.snapshots_offset, least)
     if place is not None:
         yield _broken(header, "snapshots-offset", "snapshots_offset", place)
 
@@ -164,7 +164,7 @@ def _l1_rules(header: Header) -> Iterator[BrokenRule]:
     entries = header.l1_size
     if entries > MAX_L1_ENTRIES:  # 16
         yield _broken(header, "l1-size", "l1_size", f"at most {MAX_L1_ENTRIES} entries")
-    place = _expected_table_place(header, header.l1_table_offset, entries * 8, entries * 8)
+    place = _expected_table_place(header, header.l1_table_offset, entries * 8)
     if place is not None:
         yield _broken(header, "l1-offset", "l1_table_offset", place)
     needed = header.vm_state_l1_index
