@@ -1,0 +1,8 @@
+"""``python -m qcow2_dump``: the same as the ``qcow2-dump`` command."""
+
+import sys
+
+from qcow2_dump.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

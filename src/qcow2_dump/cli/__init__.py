@@ -1,0 +1,1 @@
+"""How it is asked: command lines in, words and exit statuses out."""

@@ -1,0 +1,30 @@
+"""SIGINT and SIGTERM as one exception, so that a run can still say how far it came."""
+
+import signal
+import threading
+from types import FrameType
+
+__all__ = ["Stopped", "stop_on_signals"]
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to end. Not an Exception: no handler of errors may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def stop_on_signals() -> None:
+    """Raise `Stopped` at the first signal; a second one ends the program at once."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for stopping in _STOPPING:
+        signal.signal(stopping, signal.SIG_DFL)
+    raise Stopped(number)

@@ -1,0 +1,140 @@
+"""Runs of the check: over one opened image, and over the images of a request."""
+
+import errno
+import time
+from collections.abc import Iterator
+
+from qcow2_dump.check.checker import Checker
+from qcow2_dump.check.result import CheckResult
+from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.events import (
+    Event,
+    FindingSeen,
+    ImageChecked,
+    ImageFailed,
+    ImageOpened,
+    Progress,
+)
+from qcow2_dump.image.image import Image, open_image
+from qcow2_dump.image.resolver import LookForFiles, NeverLook
+from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
+
+__all__ = ["CheckRun", "ChecksRun", "check_image", "run_checks"]
+
+CheckEvent = Progress | FindingSeen | ImageChecked
+
+
+class CheckRun:
+    """One check of one image, which advances as it is iterated.
+
+    Yields `Progress` and `FindingSeen`, and `ImageChecked` at the end. Raises SourceError when
+    the image cannot be read. Iterating again goes on where the last iteration stopped.
+    """
+
+    def __init__(self, image: Image, *, deep: bool, max_findings: int) -> None:
+        self.image = image
+        self._checker = Checker(image, deep=deep, max_findings=max_findings)
+        self._started = time.perf_counter()
+        self._result: CheckResult | None = None
+        self._events = self._run()
+
+    def __iter__(self) -> Iterator[CheckEvent]:
+        return self._events
+
+    @property
+    def result(self) -> CheckResult:
+        """What the check found; runs what is left of it first."""
+        for _ in self._events:
+            pass
+        return self.partial_result()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the check was made, in seconds."""
+        return time.perf_counter() - self._started
+
+    def partial_result(self) -> CheckResult:
+        """What was found so far; marked incomplete unless the check has ended."""
+        return self._checker.result() if self._result is None else self._result
+
+    def _run(self) -> Iterator[CheckEvent]:
+        for step in self._checker.run():
+            yield Progress(step.stage, step.done, step.total)
+            for finding in self._checker.log.drain():
+                yield FindingSeen(finding)
+        for finding in self._checker.log.drain():
+            yield FindingSeen(finding)
+        self._result = self._checker.result()
+        yield ImageChecked(self.image.name, self._result, self.seconds)
+
+
+def check_image(
+    image: Image, *, deep: bool = False, max_findings: int = DEFAULT_MAX_FINDINGS
+) -> CheckRun:
+    """Check an opened image; see `CheckRun` for how to follow it.
+
+    ``check_image(image).result`` is the short way. ``deep`` also decompresses every compressed
+    cluster; at most ``max_findings`` findings are kept, while all are counted.
+    """
+    return CheckRun(image, deep=deep, max_findings=max_findings)
+
+
+class ChecksRun:
+    """The checks of a request, image after image; an iterator over their events.
+
+    An image that cannot be opened or read gives `ImageFailed`, and the next one has its turn.
+    The image of `ImageOpened` is closed when the next one is asked for.
+    """
+
+    def __init__(self, request: CheckRequest) -> None:
+        self.request = request
+        self._current: CheckRun | None = None
+        self._events = self._run()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def interrupted(self) -> ImageChecked | None:
+        """The check that was under way when something stopped the run, as far as it had come."""
+        run = self._current
+        if run is None:
+            return None
+        return ImageChecked(run.image.name, run.partial_result(), run.seconds)
+
+    def _run(self) -> Iterator[Event]:
+        for name in self.request.images:
+            try:
+                yield from self._check(name)
+            except (Qcow2Error, OSError) as error:
+                yield _failed(name, error)
+            except MemoryError:
+                yield ImageFailed(name, "not enough memory", errno.ENOMEM)
+            self._current = None
+
+    def _check(self, name: str) -> Iterator[Event]:
+        resolver = LookForFiles() if self.request.look_for_backing else NeverLook()
+        with open_image(name, resolver=resolver) as image:
+            # Read now: whoever shows the image must not have to expect an I/O error.
+            _ = image.snapshot_table, image.bitmap_directory
+            yield ImageOpened(name, image)
+            self._current = check_image(
+                image, deep=self.request.deep, max_findings=self.request.max_findings
+            )
+            for event in self._current:
+                if isinstance(event, ImageChecked):
+                    self._current = None
+                yield event
+
+
+def run_checks(request: CheckRequest) -> ChecksRun:
+    """Check the images of a request, one after the other."""
+    return ChecksRun(request)
+
+
+def _failed(name: str, error: Qcow2Error | OSError) -> ImageFailed:
+    """The event for an image that could not be opened or read."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return ImageFailed(name, reason or str(error), error.errno or errno.EIO)

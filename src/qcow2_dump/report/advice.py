@@ -1,0 +1,164 @@
+"""What to do about the findings of a check, in the order in which to do it.
+
+Advice never tells anyone to free a cluster that may be guest data, and never to write to an
+image before the cause of the damage has been looked at.
+"""
+
+from dataclasses import dataclass
+
+from qcow2_dump.check.catalogue import RULES, Severity
+from qcow2_dump.check.findings import Finding
+from qcow2_dump.check.result import CheckResult, TreeStatistics
+from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.image.image import Image
+from qcow2_dump.report import commands
+from qcow2_dump.report.escape import quoted
+from qcow2_dump.report.units import counted, size
+
+__all__ = ["Advice", "advise", "repair_command"]
+
+_DAMAGED = frozenset({Verdict.CORRUPT, Verdict.SNAPSHOT, Verdict.WRONG})
+_UNSAFE_TO_WRITE = (
+    "refcount.low",
+    "refcount.overflow",
+    "refcount.block-missing",
+    "refcount.block-beyond-end",
+    "refcount.block-shared",
+    "cluster.shared",
+)
+_ALL_COVERS = frozenset({"--errors", "--leaks", "--all"})
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """``sentences`` for a person to read, then ``commands`` to type, both in order."""
+
+    sentences: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def advise(result: CheckResult, image: Image) -> Advice:
+    """The advice on an image that was checked; none at all for a sound one."""
+    sentences = [
+        *_before_anything(result),
+        *_truncated(result),
+        *_newest_sound_snapshot(result, image),
+    ]
+    return Advice(tuple(sentences), tuple(_commands(result, image.name)))
+
+
+def repair_command(finding: Finding, image: Image) -> str | None:
+    """The command that mends one finding, None where nothing mends it by itself."""
+    option = finding.repair_option
+    if option is None:
+        return None
+    flag, _, operand = option.partition(" ")
+    words = [commands.path(image.name), flag]
+    if operand:
+        position = _snapshot_position(finding, image)
+        if position is None:
+            return None
+        words.append(str(position))
+    return commands.command("repair", *words)
+
+
+def _before_anything(result: CheckResult) -> list[str]:
+    """What must not be done to the image, most urgent first."""
+    said: list[str] = []
+    orphans = result.triage.orphans
+    if orphans and _found(result, "header.dirty"):
+        said.append(
+            "Do not open the image for writing: it is marked dirty, so QEMU would repair it by "
+            f"itself and free {_clusters(orphans, result)} that may be guest data."
+        )
+    elif any(_found(result, code) for code in _UNSAFE_TO_WRITE):
+        said.append(
+            "Do not let a guest write to the image before it is repaired: a write could destroy "
+            "data that is still intact."
+        )
+    if orphans:
+        said.append(
+            "Do not run `qemu-img check -r` on it: that frees "
+            f"{_clusters(orphans, result)} that may be guest data."
+        )
+    if result.verdict in _DAMAGED:
+        said.append("Keep a copy of the file as it is before anything is changed.")
+    return said
+
+
+def _truncated(result: CheckResult) -> list[str]:
+    if not _found(result, "file.truncated"):
+        return []
+    return ["The rest of the file is not in this copy: look for a complete one first."]
+
+
+def _newest_sound_snapshot(result: CheckResult, image: Image) -> list[str]:
+    """The snapshot to go back to when the active tables are damaged."""
+    active = [tree for tree in result.trees if tree.index is None]
+    if not result.complete or all(_readable(tree) for tree in active):
+        return []
+    entries = {entry.position: entry for entry in image.snapshot_table.entries}
+    for tree in reversed(result.trees):
+        if tree.index in entries and _readable(tree) and tree.l1.used:
+            record = entries[tree.index].record
+            name = f"{quoted(record.id, 20)[1:-1]} {quoted(record.name, 40)}"
+            return [f"Snapshot {name} can still be read in full: it is a state to go back to."]
+    return []
+
+
+def _readable(tree: TreeStatistics) -> bool:
+    broken = tree.l1.unaligned + tree.l1.invalid + tree.l2.unaligned + tree.l2.invalid
+    return tree.examined and broken == 0
+
+
+def _commands(result: CheckResult, name: str) -> list[str]:
+    """The next commands to type: to understand the worst of it, then to look at a repair."""
+    worst = _worst_code(result)
+    if worst is None:
+        return []
+    lines = [commands.command("explain", worst)]
+    options = _repair_options(result)
+    if options:
+        operands = (commands.path(name), *options, "--dry-run")
+        lines.append(commands.command("repair", *operands))
+    return lines
+
+
+def _worst_code(result: CheckResult) -> str | None:
+    """The code that gives the verdict, or the worst one that there is."""
+    codes = result.kinds(Severity.CORRUPTION, Severity.LEAK, Severity.WARNING)
+    deciding = [code for code in codes if RULES[code].verdict is result.verdict]
+    by_severity = sorted(deciding or codes, key=lambda code: RULES[code].severity.rank)
+    return by_severity[0] if by_severity else None
+
+
+def _repair_options(result: CheckResult) -> list[str]:
+    """The options that mend something here and give nothing up."""
+    options = set()
+    for code in result.kinds(Severity.CORRUPTION, Severity.LEAK, Severity.WARNING):
+        option = RULES[code].option
+        if option in _ALL_COVERS or option == "--reuse":
+            options.add(option)
+    if not result.triage.waste:
+        options.discard("--leaks")
+    if len(options & _ALL_COVERS) > 1:
+        options = (options - _ALL_COVERS) | {"--all"}
+    return sorted(options)
+
+
+def _snapshot_position(finding: Finding, image: Image) -> int | None:
+    """The snapshot record in which the bad field lies."""
+    if finding.offset is None:
+        return None
+    for entry in image.snapshot_table.entries:
+        if entry.offset <= finding.offset < entry.offset + entry.record.length:
+            return entry.position
+    return None
+
+
+def _found(result: CheckResult, code: str) -> bool:
+    return code in result.tallies and result.tallies[code].places > 0
+
+
+def _clusters(clusters: int, result: CheckResult) -> str:
+    return f"{counted(clusters, 'cluster')} ({size(clusters * result.cluster_size)})"

@@ -1,0 +1,76 @@
+"""The catalogue of findings as text and as JSON: what `explain` prints."""
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import TypedDict
+
+from qcow2_dump.check.catalogue import RULES, Rule
+from qcow2_dump.report.style import Style
+
+__all__ = ["RuleDocument", "explain_rule", "list_rules", "rules_line"]
+
+_WIDTH = 88
+
+
+class RuleDocument(TypedDict):
+    """One row of the catalogue; ``option`` is that of ``repair``, or null."""
+
+    code: str
+    severity: str
+    status: str
+    exit_status: int
+    title: str
+    meaning: str
+    cause: str
+    effect: str
+    repair: str
+    option: str | None
+
+
+def explain_rule(rule: Rule, style: Style) -> Iterator[str]:
+    """One kind of finding, for a reader who has never heard of it."""
+    yield f"{style.code(rule.code, rule.severity)}: {style.strong(rule.title)}"
+    yield ""
+    for heading, words in (
+        ("What it is", rule.meaning),
+        ("How it comes about", rule.cause),
+        ("What it does", rule.effect),
+        ("What repair does", rule.repair),
+    ):
+        yield f"  {style.strong(heading)}"
+        yield from textwrap.wrap(
+            words, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+        )
+        yield ""
+    verdict = rule.verdict
+    yield style.dim(
+        f"  severity: {rule.severity}, exit status of check: {verdict.value} ({verdict.label})"
+    )
+
+
+def list_rules(style: Style) -> Iterator[str]:
+    """Every code with its headline, in the order in which a report lists them."""
+    width = max(len(code) for code in RULES)
+    for rule in RULES.values():
+        yield f"{style.code(f'{rule.code:<{width}}', rule.severity)}  {rule.title}"
+
+
+def rules_line(rules: list[Rule]) -> str:
+    """Rows of the catalogue as one JSON array on one line."""
+    return json.dumps([_document(rule) for rule in rules], ensure_ascii=True)
+
+
+def _document(rule: Rule) -> RuleDocument:
+    return {
+        "code": rule.code,
+        "severity": rule.severity.value,
+        "status": rule.verdict.label,
+        "exit_status": rule.verdict.value,
+        "title": rule.title,
+        "meaning": rule.meaning,
+        "cause": rule.cause,
+        "effect": rule.effect,
+        "repair": rule.repair,
+        "option": rule.option,
+    }

@@ -1,0 +1,171 @@
+"""Where findings lie, in words: neighbouring places become one range.
+
+A table with a thousand bad entries in a row is one line, and every line says the three things
+that help: which entry, where in the file, and which part of the guest's disk.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from qcow2_dump.check.findings import Claimant, Finding
+from qcow2_dump.image.image import Image
+from qcow2_dump.report.escape import printable, quoted
+
+__all__ = ["Place", "Trees", "claim", "places"]
+
+TABLE_NAMES = {
+    "header": "header",
+    "l1": "L1 table",
+    "l2": "L2 table",
+    "refcount_table": "refcount table",
+    "refcount_block": "refcount block",
+    "snapshot_table": "snapshot table",
+    "bitmap_directory": "bitmap directory",
+    "bitmap_table": "bitmap table",
+    "bitmap_data": "bitmap data",
+    "crypto_header": "LUKS header",
+}
+
+_SHOWN_TREES = 4
+
+
+class Trees:
+    """Gives the trees of an image (``active``, or a snapshot's ID) the names that people know."""
+
+    def __init__(self, image: Image) -> None:
+        self._names: dict[str, str] = {}
+        for entry in image.snapshot_table.entries:
+            record = entry.record
+            shown = f"snapshot {printable(record.id, 20)}"
+            self._names.setdefault(_tree_id(record.id), f"{shown} {quoted(record.name, 40)}")
+
+    def name(self, tree: str) -> str:
+        """What one tree is called: ``active``, ``snapshot 1 "monday"``."""
+        if tree == "active":
+            return tree
+        return self._names.get(tree, f"snapshot {printable(tree, 20)}")
+
+    def of_record(self, record_id: bytes) -> str:
+        """What the tree of a snapshot record is called."""
+        return self.name(_tree_id(record_id))
+
+    def names(self, trees: tuple[str, ...], total: int) -> str:
+        """Several trees: the first few, and how many more there are."""
+        shown = [self.name(tree) for tree in trees[:_SHOWN_TREES]]
+        more = max(total, len(trees)) - len(shown)
+        return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One line of places: what, and which part of the guest's disk, and who reaches it.
+
+    ``findings`` are those that it stands for, in order.
+    """
+
+    what: str
+    guest: str
+    trees: str
+    findings: tuple[Finding, ...]
+
+
+def places(findings: Iterable[Finding], trees: Trees, cluster_size: int) -> Iterator[Place]:
+    """The places of findings of one code, each run of neighbours as one."""
+    run: list[Finding] = []
+    for finding in findings:
+        if run and not _neighbours(run[-1], finding):
+            yield _place(run, trees, cluster_size)
+            run = []
+        run.append(finding)
+    if run:
+        yield _place(run, trees, cluster_size)
+
+
+def claim(claimant: Claimant, trees: Trees) -> str:
+    """One owner of a cluster: what it is, and where the claim is made."""
+    if claimant.guest_offset is None:
+        name = TABLE_NAMES.get(claimant.kind, printable(claimant.kind).replace("_", " "))
+        words = f"{name} (file offset {claimant.offset:#x})"
+    else:
+        kind = "compressed guest data" if claimant.kind == "compressed" else "guest data"
+        words = f"{kind} at guest {claimant.guest_offset:#x} (L2 entry at {claimant.offset:#x})"
+    if claimant.trees:
+        words += ", " + trees.names(claimant.trees, claimant.trees_total)
+    return words
+
+
+def _tree_id(record_id: bytes) -> str:
+    return record_id.decode("utf-8", "backslashreplace")
+
+
+def _neighbours(one: Finding, other: Finding) -> bool:
+    """Whether the other finding directly follows the one, so that both fit into one range."""
+    alike = (one.table, one.trees, one.settled, one.triage, one.l1_index is None) == (
+        other.table,
+        other.trees,
+        other.settled,
+        other.triage,
+        other.l1_index is None,
+    )
+    if not alike or one.claimants or other.claimants:
+        return False
+    if one.l2_index is not None and other.l2_index is not None:
+        return one.l1_index == other.l1_index and other.l2_index == one.l2_index + 1
+    if one.l2_index is not None or other.l2_index is not None:
+        return False
+    if one.l1_index is not None and other.l1_index is not None:
+        return other.l1_index == one.l1_index + 1
+    if one.cluster is not None and other.cluster is not None:
+        same = (one.value, one.expected) == (other.value, other.expected)
+        return same and other.cluster == one.cluster + 1
+    return False
+
+
+def _place(run: list[Finding], trees: Trees, cluster_size: int) -> Place:
+    first, last = run[0], run[-1]
+    return Place(
+        what=_what(first, last, cluster_size) + ("" if first.settled else " (unsettled)"),
+        guest=_guest(first, last),
+        trees=trees.names(first.trees, first.trees_total),
+        findings=tuple(run),
+    )
+
+
+def _what(first: Finding, last: Finding, cluster_size: int) -> str:
+    kind = first.table.kind if first.table else ""
+    if first.table and kind in ("l1", "l2"):
+        index = first.l2_index if kind == "l2" else first.l1_index
+        end = last.l2_index if kind == "l2" else last.l1_index
+        words = f"{TABLE_NAMES[kind]} {first.table.offset:#x}"
+        if index is not None and end is not None:
+            words += f", {_range('entry', 'entries', index, end)}"
+        at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
+        return words + at
+    if first.cluster is not None and last.cluster is not None:
+        words = _range("cluster", "clusters", first.cluster, last.cluster)
+        words += f" (file offset {first.cluster * cluster_size:#x})"
+        if first.value is not None and first.expected is not None:
+            words += f": refcount {first.value:,}, {_references(first.expected)}"
+        return words
+    at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
+    return printable(first.message, 200) + at
+
+
+def _references(expected: int | str) -> str:
+    if isinstance(expected, int):
+        return f"{expected:,} reference{'' if expected == 1 else 's'}"
+    return f"expected {printable(expected, 40)}"
+
+
+def _range(one: str, more: str, first: int, last: int) -> str:
+    return f"{one} {first:,}" if first == last else f"{more} {first:,}-{last:,}"
+
+
+def _guest(first: Finding, last: Finding) -> str:
+    if first.guest_offset is None:
+        return ""
+    start, end = first.guest_offset, first.guest_offset + (first.guest_length or 0)
+    if last.guest_offset is not None:
+        start = min(start, last.guest_offset)
+        end = max(end, last.guest_offset + (last.guest_length or 0))
+    return f"guest {start:#x}-{end - 1:#x}" if end > start else f"guest {start:#x}"

@@ -1,0 +1,43 @@
+"""Colours for a terminal. Whether there are any is decided by who asks for the report."""
+
+from dataclasses import dataclass
+
+from qcow2_dump.check.rule import Severity
+from qcow2_dump.check.verdict import Verdict
+
+__all__ = ["Style"]
+
+_RED, _GREEN, _YELLOW = "31", "32", "33"
+_BOLD, _DIM = "1", "2"
+
+_DAMAGED = frozenset({Verdict.CORRUPT, Verdict.SNAPSHOT, Verdict.WRONG})
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Marks words up, or leaves them as they are."""
+
+    color: bool = False
+
+    def verdict(self, words: str, verdict: Verdict) -> str:
+        """Green for good, red for damage, yellow for everything in between."""
+        if verdict is Verdict.GOOD:
+            return self._wrap(words, _BOLD, _GREEN)
+        return self._wrap(words, _BOLD, _RED if verdict in _DAMAGED else _YELLOW)
+
+    def code(self, words: str, severity: Severity) -> str:
+        """The code of a finding, by its severity."""
+        if severity is Severity.NOTE:
+            return words
+        return self._wrap(words, _RED if severity is Severity.CORRUPTION else _YELLOW)
+
+    def strong(self, words: str) -> str:
+        """What the reader should not miss."""
+        return self._wrap(words, _BOLD)
+
+    def dim(self, words: str) -> str:
+        """Details for those who want them."""
+        return self._wrap(words, _DIM)
+
+    def _wrap(self, words: str, *codes: str) -> str:
+        return f"\x1b[{';'.join(codes)}m{words}\x1b[0m" if self.color and words else words

@@ -1,0 +1,32 @@
+"""Numbers as people read them: sizes in binary units, counts with separators, plurals."""
+
+__all__ = ["counted", "duration", "size"]
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def size(length: int) -> str:
+    """A length in bytes: ``192 KiB``, ``1.5 GiB``; exact as long as it fits two decimals."""
+    unit = 0
+    while unit + 1 < len(_UNITS) and length >= 1024 ** (unit + 1):
+        unit += 1
+    value = length / 1024**unit
+    digits = f"{value:.2f}".rstrip("0").rstrip(".") if value < 100 else f"{value:.0f}"
+    if unit == 0:
+        return counted(length, "byte")
+    return f"{digits} {_UNITS[unit]}"
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """A number with its noun: ``1 snapshot``, ``1,024 clusters``."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time: ``0.02 s``, ``12 s``, ``3 min 5 s``."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
