@@ -33,7 +33,9 @@ $(DEV_STAMP): pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(RUN_STAMP)
 
 # A verdict on the image (0 to 8) is an answer, so the run succeeded; anything else is a failure.
+# Help comes first because an interpreter that cannot load the program exits with 1 as well.
 run: $(RUN_STAMP)
+	@$(BIN)/qcow2-dump --help >/dev/null
 	@$(BIN)/qcow2-dump check "$(IMAGE)"; status=$$?; \
 	if [ $$status -gt 8 ]; then echo "make run: qcow2-dump failed with $$status" >&2; exit 1; fi; \
 	echo "make run: the check ran, exit status $$status"
@@ -49,7 +51,7 @@ lint: $(DEV_STAMP)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix $(CODE)
@@ -64,5 +66,5 @@ bench-full: $(RUN_STAMP)
 	$(BIN)/python -m benchmarks.run --size 2T $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

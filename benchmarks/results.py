@@ -95,7 +95,7 @@ def markdown(results: Sequence[CaseResult], machine: Mapping[str, str], rounds: 
     parts = ["# Benchmark", _list(f"{name}: {value}" for name, value in machine.items())]
     parts.append(
         f"Medians of {rounds} interleaved runs, process start included; images in the page"
-        " cache. Peak memory is the highest of all runs."
+        " cache. Peak memory is the highest of all runs; below some 20 MB it is the runner's own."
     )
     parts.append(_list(f"{r.case} ({format_size(r.size)}): {CASES[r.case]}" for r in results))
     parts.append(_markdown_table(table(results)))
