@@ -46,8 +46,8 @@ class SourceError(Qcow2Error, OSError):
     Made like an OSError: ``SourceError(errno, reason, filename)``.
     """
 
-    # OSError fills this per instance; naming it here keeps Qcow2Error's default away.
-    errno: int | None
+    # What the system said, which the default of Qcow2Error would otherwise hide.
+    errno = OSError.errno
 
     def __str__(self) -> str:
         return str(self.strerror or super().__str__())
