@@ -32,7 +32,7 @@ BITMAP_TABLE_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 BITMAP_TABLE_RESERVED_MASK = 0xFF00_0000_0000_01FE
 BITMAP_TABLE_ALL_ONES = 1
 
-_KNOWN_FLAGS = int(BitmapFlag.IN_USE | BitmapFlag.AUTO)  # inverting a flag drops unknown bits
+_LOADABLE_FLAGS = int(BitmapFlag.IN_USE | BitmapFlag.AUTO)
 _FIXED = struct.Struct(">QIIBBHI")
 
 
@@ -169,7 +169,7 @@ def bitmap_entry_rules(
     Names that occur twice are for whoever sees the whole directory.
     """
     yield from _table_rules(entry, geometry, virtual_size)
-    unknown = entry.flags & ~_KNOWN_FLAGS
+    unknown = entry.flags & ~_LOADABLE_FLAGS
     if unknown:
         yield _refused("bitmap-flags", "flags", 12, entry.flags, "bits 0 and 1 only")
     if entry.type != DIRTY_TRACKING_TYPE:

@@ -85,6 +85,7 @@ class AutoclearFeature(IntFlag):
     RAW_DATA_FILE = 1 << 1
 
 
+# Masks are integers: ``~`` of an IntFlag gives only its other known bits, losing unknown ones.
 KNOWN_INCOMPATIBLE = 0x1F
 KNOWN_COMPATIBLE = 0x1
 KNOWN_AUTOCLEAR = 0x3
@@ -122,3 +123,6 @@ class BitmapFlag(IntFlag):
     IN_USE = 1 << 0
     AUTO = 1 << 1
     EXTRA_DATA_COMPATIBLE = 1 << 2
+
+
+KNOWN_BITMAP_FLAGS = 0x7
