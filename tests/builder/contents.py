@@ -21,7 +21,7 @@ from tests.builder.spec import (
 
 SECTOR = 512
 STALE = 0xEE
-# QEMU inflates with a 4 KiB window, so a stream made with a larger one does not decode there.
+# The window QEMU deflates with (4 KiB, no zlib wrapper); its reader does not insist on it.
 DEFLATE_WINDOW = -12
 
 

@@ -256,9 +256,30 @@ def test_layouts_are_what_they_say() -> None:
     assert reverse.places.refcount_table > reverse.active.l1 > reverse.active.l2[0]
     long_table = build(SOUND_SPECS["refcount-table-of-three-clusters"])
     assert long_table.places.refcount_table_clusters == 3
+    extra_blocks = build(SOUND_SPECS["refcount-table-longer-than-needed"])
+    assert extra_blocks.places.refcount_blocks.keys() == {0, 2, 3, 9000}
+    gaps = std_image(layout=Layout(gap=3))
+    assert [gaps.active.l2[0], gaps.active.data[0]] == [0xD0000, 0x110000]
+    assert build(SOUND_SPECS["empty-l2"]).active.l2.keys() == {0, 1}
+    own = build(SOUND_SPECS["snapshot-own-tables"])
+    assert own.snapshots[0].l2[0] != own.active.l2[0]
+    assert own.snapshots[0].data == own.active.data
     assert build(SOUND_SPECS["vm-state"]).active.l1_size == 6
     assert build(SOUND_SPECS["snapshot-smaller"]).snapshots[0].l1_size == 1
     assert build(SOUND_SPECS["snapshot-larger"]).snapshots[0].l1_size == 16
+
+
+def test_compressed_entries_are_what_qemu_makes(tmp_path: Path) -> None:
+    content = {0: Compressed(17), 1: Compressed(18)}
+    image = std_image(content=content)
+    path = tmp_path / "qemu.qcow2"
+    assert run_tool("qemu-img", "create", "-f", "qcow2", path, "64M").returncode == 0
+    writes = ["write -c -P 17 0 64k", "write -c -P 18 64k 64k"]
+    assert qemu_io(path, writes).returncode == 0
+    made = path.read_bytes()
+    entries = [image.peek(image.l2_entry_offset(0, index)) for index in content]
+    assert entries == [int.from_bytes(made[at : at + 8], "big") for at in (0x40000, 0x40008)]
+    assert image.refcount(5) == 2
 
 
 def test_far_layout_stays_small(tmp_path: Path) -> None:
