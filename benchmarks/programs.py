@@ -54,17 +54,16 @@ def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
         dump = Program("dump", (*_TOOL, "-m", "dump", str(image)), _VERDICTS)
         echo = (_PYTHON, str(_HERE / "echo.py"), str(output_of(scratch, dump)))
         return [dump, Program("write the same bytes", echo)]
+    if case == "G-start":
+        return [
+            Program("info", (*_TOOL, "info", str(image))),
+            Program("--help", (*_TOOL, "--help")),
+            Program("pass", (_PYTHON, "-c", "pass")),
+        ]
     check = Program(OURS, (*_TOOL, "check", "--json", str(image)), _VERDICTS, prints_totals=True)
     peer = Program(PEER, ("qemu-img", "check", "--output=json", str(image)), _CHECKED, limited=True)
     if case == "G":
-        return [
-            check,
-            peer,
-            Program("info", (*_TOOL, "info", str(image))),
-            Program("--help", (*_TOOL, "--help")),
-            Program("import numpy", (_PYTHON, "-c", "import numpy")),
-            Program("pass", (_PYTHON, "-c", "pass")),
-        ]
+        return [check, peer, Program("import numpy", (_PYTHON, "-c", "import numpy"))]
     return [check, Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image))), peer]
 
 
@@ -90,6 +89,6 @@ TARGETS = (
     Target("E", OURS, 20, FLOOR),
     Target("F", "dump", 10, "write the same bytes"),
     Target("G", OURS, 2, "import numpy"),
-    Target("G", "info", 8, "pass"),
-    Target("G", "--help", 8, "pass"),
+    Target("G-start", "info", 8, "pass"),
+    Target("G-start", "--help", 8, "pass"),
 )

@@ -77,7 +77,8 @@ CASES = {
     "D-damaged": "like D, with 1 leak and 1 error among 33 clusters (1 million each at 2 TiB)",
     "E": "like D, 7 snapshots each with its own copy of 30 % of the L2 tables",
     "F": "dump of a preallocated 64 GiB image",
-    "G": "a 40 MiB image: what starting costs",
+    "G": "check of a 40 MiB image, where starting costs most",
+    "G-start": "commands that do without numpy, on a 40 MiB image",
 }
 
 
@@ -93,4 +94,5 @@ def spec_of(case: str, size: int) -> ImageSpec:
         "E": ImageSpec(size, Order.RUNS, snapshots=7, own_share=0.3),
         "F": ImageSpec(64 * GIB),
         "G": ImageSpec(40 * MIB),
+        "G-start": ImageSpec(40 * MIB),
     }[case]

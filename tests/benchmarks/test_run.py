@@ -101,7 +101,7 @@ def test_a_whole_benchmark(
         ("Traceback", "no totals"),
     ],
 )
-def test_a_wrong_answer_ends_the_benchmark(
+def test_a_wrong_answer_leaves_no_result(
     printed: str,
     message: str,
     tmp_path: Path,
@@ -112,8 +112,29 @@ def test_a_wrong_answer_ends_the_benchmark(
     monkeypatch.setattr("benchmarks.run.programs_of", lambda *_: [wrong])
     arguments = ["--case", "G", "--results", str(tmp_path / "results")]
     assert runner.main(arguments) == 1
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
     assert not (tmp_path / "results").exists()
+
+
+def test_the_other_cases_keep_their_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = {
+        "F": [Program("dump", tuple(python("raise SystemExit(234)")))],
+        "G": [Program("pass", tuple(python("pass")))],
+    }
+    monkeypatch.setattr("benchmarks.run.programs_of", lambda case, *_: programs[case])
+    monkeypatch.setattr("benchmarks.run.describe", lambda: {"cores": "2"})
+    arguments = ["--case", "F", "--case", "G", "--results", str(tmp_path)]
+    assert runner.main(arguments) == 1
+    said = capsys.readouterr()
+    assert "case F has no result" in said.err
+    assert "status 234" in said.err
+    assert [
+        row["case"] for row in json.loads((tmp_path / "results.json").read_text())["cases"]
+    ] == ["G"]
 
 
 @pytest.mark.parametrize(
