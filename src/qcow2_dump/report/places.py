@@ -28,6 +28,8 @@ TABLE_NAMES = {
 
 _SHOWN_TREES = 4
 
+_TRIAGE = {None: "", "waste": ", waste", "orphan": ", may be guest data"}
+
 
 class Trees:
     """Gives the trees of an image (``active``, or a snapshot's ID) the names that people know."""
@@ -143,10 +145,11 @@ def _what(first: Finding, last: Finding, cluster_size: int) -> str:
         return words + at
     if first.cluster is not None and last.cluster is not None:
         words = _range("cluster", "clusters", first.cluster, last.cluster)
-        words += f" (file offset {first.cluster * cluster_size:#x})"
+        start, end = first.cluster * cluster_size, (last.cluster + 1) * cluster_size
+        words += f" (file offset {start:#x}-{end - 1:#x})"
         if first.value is not None and first.expected is not None:
             words += f": refcount {first.value:,}, {_references(first.expected)}"
-        return words
+        return words + _TRIAGE[first.triage]
     at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
     return printable(first.message, 200) + at
 

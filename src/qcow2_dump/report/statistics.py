@@ -22,7 +22,7 @@ def statistics_lines(result: CheckResult, image: Image) -> Iterator[str]:
         ("used", refcounts.used),
         ("unused", refcounts.unused),
         ("too low", refcounts.error),
-        ("of these 0", refcounts.rebuild),
+        ("stored as 0", refcounts.rebuild),
         ("too high", refcounts.leak),
         ("waste", result.triage.waste),
         ("may be data", result.triage.orphans),

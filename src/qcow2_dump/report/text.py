@@ -90,7 +90,8 @@ def _triage(result: CheckResult) -> Iterator[str]:
     """What may be done about the leaks, and why not more."""
     triage = result.triage
     if triage.waste:
-        yield f"      {_clusters(triage.waste, result)} of it waste: nothing was lost with it"
+        verb = "is" if triage.waste == 1 else "are"
+        yield f"      {_clusters(triage.waste, result)} {verb} waste, which can be freed"
     if triage.orphans:
         yield (
             f"      {_clusters(triage.orphans, result)} may be guest data that got lost, and "
