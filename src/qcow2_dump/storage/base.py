@@ -1,0 +1,62 @@
+"""What a source of bytes offers.
+
+A source is a finite run of bytes with a name. Reading past its end gives zeros, which is how
+QEMU reads a disk image that ends early; what lies past the end is for the reader to judge.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+__all__ = ["ByteSource", "WriteableBuffer"]
+
+WriteableBuffer = bytearray | memoryview
+
+
+class ByteSource(ABC):
+    """Bytes at offsets. ``size`` in bytes; ``name`` for messages."""
+
+    name: str
+    size: int
+
+    @abstractmethod
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from ``offset`` bytes on; return the bytes read, short only at the end.
+
+        Raises SourceError when the system cannot read there.
+        """
+
+    @abstractmethod
+    def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Ranges ``(start, end)`` in bytes, in order, outside of which there are only zeros.
+
+        Holes of a sparse file are left out; a source that cannot tell gives one range.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most sources hold nothing
+        """Let go of what the source holds; reading afterwards is an error."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset`` on, zeros past the end of the source."""
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the whole of ``buffer`` from ``offset`` bytes on, with zeros past the end."""
+        wanted = max(0, min(len(buffer), self.size - offset))
+        got = self.read_at(offset, buffer[:wanted]) if wanted else 0
+        if got < len(buffer):
+            buffer[got:] = bytes(len(buffer) - got)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
