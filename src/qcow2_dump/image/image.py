@@ -1,0 +1,101 @@
+"""The opened image: its source, header, geometry, extensions and small tables.
+
+Opening is lenient (architecture, idea 1): only what cannot be interpreted at all is refused.
+"""
+
+import os
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from qcow2_dump.errors import NotQcow2Error
+from qcow2_dump.image.resolver import LookForFiles, Resolver
+from qcow2_dump.image.tables import (
+    BitmapDirectory,
+    SnapshotTable,
+    read_bitmap_directory,
+    read_snapshot_table,
+)
+from qcow2_dump.ondisk.constants import MAX_CLUSTER_BITS, AutoclearFeature
+from qcow2_dump.ondisk.extensions import ExtensionArea, backing_file_name, parse_extensions
+from qcow2_dump.ondisk.geometry import Geometry
+from qcow2_dump.ondisk.header import Header
+from qcow2_dump.storage.base import ByteSource
+from qcow2_dump.storage.file import FileSource
+
+__all__ = ["Image", "open_image"]
+
+
+class Image:
+    """A qcow2 image over a source of bytes. A context manager that closes the source.
+
+    Raises NotQcow2Error, UnsupportedError or FormatError when the header cannot be
+    interpreted, SourceError when it cannot be read.
+    """
+
+    def __init__(self, source: ByteSource, resolver: Resolver | None = None) -> None:
+        self.source = source
+        self.resolver: Resolver = resolver or LookForFiles()
+        if source.size == 0:
+            raise NotQcow2Error("not a qcow2 image: the file is empty")
+        first = source.read(0, min(source.size, 1 << MAX_CLUSTER_BITS))
+        self.header = Header.unpack(first)
+        self.geometry: Geometry = self.header.geometry
+        self.header_cluster = first[: self.geometry.cluster_size]
+        self.extensions: ExtensionArea = parse_extensions(self.header_cluster, self.header)
+
+    @property
+    def name(self) -> str:
+        """The name of the source: the path as it was given."""
+        return self.source.name
+
+    @property
+    def backing_file(self) -> bytes | None:
+        """The backing file's name as stored (untrusted bytes), None when there is none."""
+        return backing_file_name(self.header_cluster, self.header)
+
+    @cached_property
+    def snapshot_table(self) -> SnapshotTable:
+        """The snapshot table, as far as it can be read."""
+        return read_snapshot_table(self.source, self.header)
+
+    @property
+    def bitmaps_valid(self) -> bool:
+        """Whether the bitmaps extension may be trusted (autoclear bit 0, version 3)."""
+        return self.header.is_v3 and AutoclearFeature.BITMAPS in self.header.autoclear
+
+    @cached_property
+    def bitmap_directory(self) -> BitmapDirectory | None:
+        """The bitmap directory, trusted or not; None without a readable extension."""
+        extension = self.extensions.bitmaps
+        return read_bitmap_directory(self.source, extension) if extension else None
+
+    def close(self) -> None:
+        """Close the source."""
+        self.source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_image(path: str | os.PathLike[str], *, resolver: Resolver | None = None) -> Image:
+    """Open the image at a path, for reading only.
+
+    ``resolver`` decides whether files that the image names are looked for; by default the
+    system is asked whether they exist, and none is opened. Raises as `Image` does, and
+    SourceError when the path cannot be read.
+    """
+    source = FileSource(path)
+    try:
+        return Image(source, resolver)
+    except BaseException:
+        source.close()
+        raise
