@@ -1,0 +1,73 @@
+"""One bit for each host cluster."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BitSet"]
+
+_CHUNK = 1 << 16
+
+
+class BitSet:
+    """A set of small integers below ``size``, one bit each.
+
+    Indices are int64 arrays; every index must be below ``size``.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._bytes = np.zeros((size + 7) // 8, dtype=np.uint8)
+
+    def add(self, indices: NDArray[np.int64]) -> None:
+        """Put some indices into the set; they may repeat."""
+        bits = np.left_shift(np.uint8(1), (indices & 7).astype(np.uint8))
+        np.bitwise_or.at(self._bytes, indices >> 3, bits)
+
+    def store(self, first: int, flags: NDArray[np.bool_]) -> None:
+        """Write the flags of the indices from ``first`` on, which is a multiple of 8.
+
+        Flags past the end of the set are left out; the bits behind a last, incomplete byte are
+        cleared.
+        """
+        flags = flags[: max(0, self.size - first)]
+        packed = np.packbits(flags, bitorder="little")
+        self._bytes[first >> 3 : (first >> 3) + len(packed)] = packed
+
+    def contains(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some indices are in the set: bool[n]."""
+        held = self._bytes[indices >> 3]
+        held >>= (indices & 7).astype(np.uint8)
+        held &= 1
+        flags: NDArray[np.bool_] = held.view(np.bool_)
+        return flags
+
+    def flags(self, first: int, end: int) -> NDArray[np.bool_]:
+        """The flags of the indices ``first`` to ``end``, not included: bool[end - first]."""
+        start = first & ~7
+        bits = np.unpackbits(self._bytes[start >> 3 : (end + 7) >> 3], bitorder="little")
+        return bits[first - start : end - start].view(np.bool_)
+
+    def __len__(self) -> int:
+        return int(np.bitwise_count(self._bytes).sum(dtype=np.int64))
+
+    def __bool__(self) -> bool:
+        return bool(self._bytes.any())
+
+    def chunks(self) -> Iterator[NDArray[np.int64]]:
+        """The members in ascending order, in arrays of bounded length: int64."""
+        for start in range(0, len(self._bytes), _CHUNK):
+            piece = self._bytes[start : start + _CHUNK]
+            if piece.any():
+                yield np.flatnonzero(np.unpackbits(piece, bitorder="little")) + start * 8
+
+    def first(self, limit: int) -> NDArray[np.int64]:
+        """The smallest members, at most ``limit``: int64."""
+        found: list[NDArray[np.int64]] = []
+        for chunk in self.chunks():
+            found.append(chunk[:limit])
+            limit -= len(found[-1])
+            if limit <= 0:
+                break
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

@@ -1,0 +1,86 @@
+"""The trees of an image: the active layer and each snapshot, and which of them can be walked."""
+
+from dataclasses import dataclass
+
+from qcow2_dump.image.image import Image
+from qcow2_dump.image.tables import SnapshotEntry
+from qcow2_dump.ondisk.constants import MAX_L1_ENTRIES, MAX_READABLE_OFFSET
+from qcow2_dump.ondisk.geometry import Geometry
+from qcow2_dump.ondisk.header import Header
+
+__all__ = ["ACTIVE", "Tree", "trees_of"]
+
+ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One L1 table and what is below it.
+
+    ``index`` is the position in the snapshot table, None for the active layer; ``label`` is
+    ``active`` or the snapshot's ID. L1 offset in bytes, size in entries; ``disk_size`` in bytes.
+    An unusable tree has an L1 table that cannot be read where the image says it is.
+    """
+
+    index: int | None
+    label: str
+    l1_offset: int
+    l1_size: int
+    disk_size: int
+    usable: bool
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this is the disk as the guest sees it now."""
+        return self.index is None
+
+    @property
+    def l1_end(self) -> int:
+        """File offset behind the L1 table, in bytes."""
+        return self.l1_offset + 8 * self.l1_size
+
+    def entries_inside(self, l1_index: int, geometry: Geometry) -> int:
+        """How many entries of the L2 table at ``l1_index`` lie inside the virtual disk.
+
+        A snapshot's entries behind the disk hold its VM state: they are inside too.
+        """
+        behind = l1_index >= geometry.l1_entries_for(self.disk_size)
+        if behind:
+            return 0 if self.is_active else geometry.l2_entries
+        left = geometry.clusters(self.disk_size - l1_index * geometry.l1_span)
+        return min(left, geometry.l2_entries)
+
+
+def trees_of(image: Image) -> list[Tree]:
+    """The active layer and the snapshots, in the order in which QEMU walks them."""
+    header = image.header
+    active = Tree(
+        index=None,
+        label=ACTIVE,
+        l1_offset=header.l1_table_offset,
+        l1_size=header.l1_size,
+        disk_size=header.size,
+        usable=_is_usable(header, header.l1_table_offset, header.l1_size),
+    )
+    return [active, *(_snapshot_tree(header, entry) for entry in image.snapshot_table.entries)]
+
+
+def _snapshot_tree(header: Header, entry: SnapshotEntry) -> Tree:
+    record = entry.record
+    size = record.disk_size
+    return Tree(
+        index=entry.position,
+        label=record.id.decode("utf-8", "backslashreplace"),
+        l1_offset=record.l1_table_offset,
+        l1_size=record.l1_size,
+        disk_size=header.size if size is None else size,
+        usable=_is_usable(header, record.l1_table_offset, record.l1_size),
+    )
+
+
+def _is_usable(header: Header, offset: int, entries: int) -> bool:
+    return (
+        header.geometry.is_aligned(offset)
+        and entries <= MAX_L1_ENTRIES
+        and offset + 8 * entries <= MAX_READABLE_OFFSET
+    )
