@@ -82,9 +82,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("qcow2-dump")
+        try:
+            return version("qcow2-dump")
+        except PackageNotFoundError:  # run from a checkout
+            return "0+not-installed"
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

@@ -112,8 +112,7 @@ ROWS: tuple[Rule, ...] = (
         headline="the image is said to have no snapshots, but a snapshot table is still there",
         meaning="The number of snapshots in the header is 0, while the offset still leads to a "
         "record that can be read.",
-        cause="The number was wiped. (QEMU clears the offset as well when it removes the last "
-        "snapshot.)",
+        cause="The number in the header was wiped or overwritten.",
         effect="The snapshots are gone from every list. Their data shows up as leaks.",
         repair="Left as it is: write the number back with `qcow2-dump edit` at offset 60. Free "
         "nothing until then: the leaks of this image are its snapshots.",

@@ -46,10 +46,17 @@ class UsageError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors end neither the process nor with a status that means a verdict."""
+    """A parser whose errors do not end the process with a status that means a verdict."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+    def print_help(self, file: object = None) -> None:
+        # That of argparse swallows the error of an output that cannot be written.
+        del file
+        output = Output()
+        output.lines(self.format_help().splitlines())
+        output.flush()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,7 +83,7 @@ def run(words: Sequence[str]) -> int:
     Raises UsageError, and whatever the command raises.
     """
     if not words:
-        Output().lines(build_parser().format_help().splitlines())
+        build_parser().print_help()
         return exit_status.USAGE
     first = words[0]
     if first in PLANNED:

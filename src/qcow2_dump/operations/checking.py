@@ -59,7 +59,8 @@ class CheckRun:
 
     def _run(self) -> Iterator[CheckEvent]:
         for step in self._checker.run():
-            yield Progress(step.stage, step.done, step.total)
+            # The last, partial cluster can lie past the total, which is only an estimate.
+            yield Progress(step.stage, min(step.done, step.total), step.total)
             for finding in self._checker.log.drain():
                 yield FindingSeen(finding)
         for finding in self._checker.log.drain():

@@ -1,7 +1,7 @@
 """A bar on a terminal that says how far a check has come, how fast, and how long it will take."""
 
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Never, Self, TextIO
 
 from tqdm import tqdm
 
@@ -22,7 +22,8 @@ class ProgressBar:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
+        self._stage = ""
 
     def start(self, name: str) -> None:
         """Begin with an image."""
@@ -43,8 +44,11 @@ class ProgressBar:
         bar = self._bar
         if bar is None:
             return
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            bar.reset(progress.total)
+            bar.set_postfix_str(progress.stage, refresh=False)
         bar.total = progress.total
-        bar.set_postfix_str(progress.stage, refresh=False)
         bar.update(max(0, progress.done - bar.n))
 
     def clear(self) -> None:

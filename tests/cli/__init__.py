@@ -1,0 +1,1 @@
+"""Tests of the command line: what is asked, what is returned, what happens when output fails."""

@@ -1,0 +1,1 @@
+"""Tests of the runs: their events, their failures, their interruption."""
