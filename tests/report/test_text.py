@@ -73,9 +73,41 @@ def test_a_shared_cluster_names_every_claimant(image: Image) -> None:
     lines = report(samples.result(samples.shared()), image)
     at = next(i for i, line in enumerate(lines) if "cluster 3 (file offset" in line)
     assert lines[at + 1 : at + 3] == [
-        "        - L1 table (file offset 0x30000), active",
-        '        - guest data at guest 0x0 (L2 entry at 0x40000), active, snapshot 1 "monday"',
+        "        - L1 table (named at 0x30000), active",
+        '        - data of guest 0x0 (entry at 0x40000), active, snapshot 1 "monday"',
     ]
+
+
+def test_damage_that_only_snapshots_have_is_told_so(image: Image) -> None:
+    lines = report(samples.result(samples.beyond_end(3, "1")), image)
+    assert "64 KiB of snapshots unreadable" in lines[0]
+    both = [samples.beyond_end(3, "1"), samples.beyond_end(9, "active")]
+    assert "128 KiB of the guest's disk" in report(samples.result(*both), image)[0]
+    unlisted = samples.result(samples.beyond_end(3, "1"), samples.beyond_end(9, "1"), limit=1)
+    assert "128 KiB of the guest's disk" in report(unlisted, image)[0]
+
+
+def test_the_active_tree_comes_first(image: Image) -> None:
+    lines = report(samples.result(samples.beyond_end(3, "1", "active")), image)
+    assert any(line.endswith('   active, snapshot 1 "monday"') for line in lines)
+
+
+def test_clusters_are_only_merged_while_their_guest_ranges_go_on(image: Image) -> None:
+    at = {5: 0, 6: 1, 7: 9}
+    findings = [
+        samples.simple(
+            "refcount.low",
+            cluster=cluster,
+            value=0,
+            expected=1,
+            guest_offset=guest * samples.CLUSTER,
+            guest_length=samples.CLUSTER,
+        )
+        for cluster, guest in at.items()
+    ]
+    lines = report(samples.result(*findings), image)
+    assert any("clusters 5-6 " in line and "guest 0x0-0x1ffff" in line for line in lines)
+    assert any("cluster 7 " in line and "guest 0x90000-0x9ffff" in line for line in lines)
 
 
 def test_a_handful_of_places_and_how_many_more(image: Image) -> None:

@@ -143,9 +143,12 @@ def _inside_limits(facts: CheckFacts) -> NDArray[np.int64]:
     table_of_slot = np.zeros(len(facts.slots), dtype=np.int64)
     table_of_slot[tables.slot_order] = np.repeat(np.arange(len(tables)), np.diff(tables.slot_start))
     budget = _LIMIT_BUDGET
-    for tree in {
-        (t.l1_offset, t.l1_size, t.disk_size, t.is_active): t for t in facts.trees
-    }.values():
+    distinct = {
+        (tree.l1_offset, tree.l1_size, tree.disk_size, tree.holds_vm_state): tree
+        for tree in facts.trees
+        if tree.usable
+    }
+    for tree in distinct.values():
         chosen = facts.slots.of_tree(tree)
         budget -= chosen.stop - chosen.start
         if budget < 0:

@@ -114,7 +114,7 @@ class _Comparison:
     def take(self, chunk: StoredChunk) -> None:
         """Compare one piece."""
         facts = self._facts
-        counted = facts.references.counts[chunk.first : chunk.end]
+        counted = self._saturate(chunk.first, facts.references.counts[chunk.first : chunk.end])
         if not chunk.readable:
             self._report_unreadable(chunk)
             return
@@ -136,6 +136,18 @@ class _Comparison:
         total = max(facts.clusters, facts.image.geometry.clusters(facts.image.header.size))
         statistics.unused = total - statistics.used - statistics.error - statistics.leak
 
+    def _saturate(
+        self, first: int, counted: NDArray[np.unsignedinteger]
+    ) -> NDArray[np.unsignedinteger]:
+        """The references as far as a refcount can hold them; reports those that it cannot."""
+        if self._maximum >= np.iinfo(counted.dtype).max:
+            return counted
+        over = np.flatnonzero(counted > self._maximum)
+        if not len(over):
+            return counted
+        self._report_overflow(first + over, counted[over])
+        return np.minimum(counted, counted.dtype.type(self._maximum))
+
     def _note_matching(self, first: int, counted: NDArray[np.unsignedinteger]) -> None:
         used = int(np.count_nonzero(counted))
         self._facts.refcounts.used += used
@@ -148,15 +160,9 @@ class _Comparison:
         self,
         first: int,
         stored: NDArray[np.unsignedinteger],
-        counted: NDArray[np.unsignedinteger],
+        expected: NDArray[np.unsignedinteger],
     ) -> None:
         facts = self._facts
-        expected = counted
-        if self._maximum < np.iinfo(counted.dtype).max:
-            over = np.flatnonzero(counted > self._maximum)
-            if len(over):
-                self._report_overflow(first + over, counted[over])
-                expected = np.minimum(counted, counted.dtype.type(self._maximum))
         low = np.flatnonzero(stored < expected)
         leak = np.flatnonzero(stored > expected)
         used = np.flatnonzero((stored != 0) | (expected != 0))

@@ -19,7 +19,9 @@ class Tree:
 
     ``index`` is the position in the snapshot table, None for the active layer; ``label`` is
     ``active`` or the snapshot's ID. L1 offset in bytes, size in entries; ``disk_size`` in bytes.
-    An unusable tree has an L1 table that cannot be read where the image says it is.
+    An unusable tree has an L1 table that cannot be read where the image says it is. Entries behind
+    the disk are VM state where the tree ``holds_vm_state``: in a snapshot, and in the active layer
+    of an image with such a snapshot, where old versions of QEMU leave it.
     """
 
     index: int | None
@@ -28,6 +30,7 @@ class Tree:
     l1_size: int
     disk_size: int
     usable: bool
+    holds_vm_state: bool
 
     @property
     def is_active(self) -> bool:
@@ -42,11 +45,11 @@ class Tree:
     def entries_inside(self, l1_index: int, geometry: Geometry) -> int:
         """How many entries of the L2 table at ``l1_index`` lie inside the virtual disk.
 
-        A snapshot's entries behind the disk hold its VM state: they are inside too.
+        VM state counts as inside.
         """
         behind = l1_index >= geometry.l1_entries_for(self.disk_size)
         if behind:
-            return 0 if self.is_active else geometry.l2_entries
+            return geometry.l2_entries if self.holds_vm_state else 0
         left = geometry.clusters(self.disk_size - l1_index * geometry.l1_span)
         return min(left, geometry.l2_entries)
 
@@ -61,6 +64,7 @@ def trees_of(image: Image) -> list[Tree]:
         l1_size=header.l1_size,
         disk_size=header.size,
         usable=_is_usable(header, header.l1_table_offset, header.l1_size),
+        holds_vm_state=any(e.record.vm_state_size for e in image.snapshot_table.entries),
     )
     return [active, *(_snapshot_tree(header, entry) for entry in image.snapshot_table.entries)]
 
@@ -75,6 +79,7 @@ def _snapshot_tree(header: Header, entry: SnapshotEntry) -> Tree:
         l1_size=record.l1_size,
         disk_size=header.size if size is None else size,
         usable=_is_usable(header, record.l1_table_offset, record.l1_size),
+        holds_vm_state=True,
     )
 
 

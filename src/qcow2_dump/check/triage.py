@@ -98,19 +98,19 @@ def _doubts(
     """Why leaks may be guest data, in words."""
     unusable = facts.log.places(*UNUSABLE)
     if unusable:
-        yield f"{_number(unusable, 'pointer or field')} cannot be used"
+        yield _times(unusable, "a pointer or field of the image cannot be used")
     if empty:
-        yield f"{_number(empty, 'L2 table')} in use holds nothing but zeros"
+        yield _times(empty, "an L2 table in use holds nothing but zeros")
     if contents.tables:
-        yield f"{_number(len(contents.tables), 'leaked cluster')} reads as a lost table"
+        yield _times(len(contents.tables), "a leaked cluster reads like a lost table")
     if sharing.conflicts:
-        yield f"{_number(sharing.conflicts, 'cluster')} has owners that exclude each other"
+        yield _times(sharing.conflicts, "a cluster has owners that exclude each other")
     if gap is not None:
         yield f"leaked clusters fit exactly into a gap at guest offset {gap[0]:#x}"
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} x {what}"
+def _times(count: int, what: str) -> str:
+    return what if count == 1 else f"{what} ({count:,} times)"
 
 
 def _report_tables(facts: CheckFacts, clusters: list[int]) -> None:

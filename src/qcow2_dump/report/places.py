@@ -23,8 +23,10 @@ TABLE_NAMES = {
     "bitmap_directory": "bitmap directory",
     "bitmap_table": "bitmap table",
     "bitmap_data": "bitmap data",
-    "crypto_header": "LUKS header",
+    "luks": "LUKS header",
 }
+
+_OWNERS = TABLE_NAMES | {"data": "data", "compressed": "compressed data"}
 
 _SHOWN_TREES = 4
 
@@ -53,7 +55,8 @@ class Trees:
 
     def names(self, trees: tuple[str, ...], total: int) -> str:
         """Several trees: the first few, and how many more there are."""
-        shown = [self.name(tree) for tree in trees[:_SHOWN_TREES]]
+        active_first = sorted(trees, key=lambda tree: tree != "active")
+        shown = [self.name(tree) for tree in active_first[:_SHOWN_TREES]]
         more = max(total, len(trees)) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
@@ -71,11 +74,13 @@ class Place:
     findings: tuple[Finding, ...]
 
 
-def places(findings: Iterable[Finding], trees: Trees, cluster_size: int) -> Iterator[Place]:
-    """The places of findings of one code, each run of neighbours as one."""
+def places(
+    findings: Iterable[Finding], trees: Trees, cluster_size: int, *, merge: bool = True
+) -> Iterator[Place]:
+    """The places of findings of one code; each run of neighbours as one, if ``merge``."""
     run: list[Finding] = []
     for finding in findings:
-        if run and not _neighbours(run[-1], finding):
+        if run and not (merge and _neighbours(run[-1], finding)):
             yield _place(run, trees, cluster_size)
             run = []
         run.append(finding)
@@ -85,12 +90,11 @@ def places(findings: Iterable[Finding], trees: Trees, cluster_size: int) -> Iter
 
 def claim(claimant: Claimant, trees: Trees) -> str:
     """One owner of a cluster: what it is, and where the claim is made."""
+    name = _OWNERS.get(claimant.kind) or printable(claimant.kind).replace("_", " ")
     if claimant.guest_offset is None:
-        name = TABLE_NAMES.get(claimant.kind, printable(claimant.kind).replace("_", " "))
-        words = f"{name} (file offset {claimant.offset:#x})"
+        words = f"{name} (named at {claimant.offset:#x})"
     else:
-        kind = "compressed guest data" if claimant.kind == "compressed" else "guest data"
-        words = f"{kind} at guest {claimant.guest_offset:#x} (L2 entry at {claimant.offset:#x})"
+        words = f"{name} of guest {claimant.guest_offset:#x} (entry at {claimant.offset:#x})"
     if claimant.trees:
         words += ", " + trees.names(claimant.trees, claimant.trees_total)
     return words
@@ -109,7 +113,7 @@ def _neighbours(one: Finding, other: Finding) -> bool:
         other.triage,
         other.l1_index is None,
     )
-    if not alike or one.claimants or other.claimants:
+    if not alike:
         return False
     if one.l2_index is not None and other.l2_index is not None:
         return one.l1_index == other.l1_index and other.l2_index == one.l2_index + 1
@@ -119,8 +123,15 @@ def _neighbours(one: Finding, other: Finding) -> bool:
         return other.l1_index == one.l1_index + 1
     if one.cluster is not None and other.cluster is not None:
         same = (one.value, one.expected) == (other.value, other.expected)
-        return same and other.cluster == one.cluster + 1
+        return same and other.cluster == one.cluster + 1 and _guest_goes_on(one, other)
     return False
+
+
+def _guest_goes_on(one: Finding, other: Finding) -> bool:
+    """Whether the guest ranges follow each other as well, or neither place has one."""
+    if one.guest_offset is None or other.guest_offset is None:
+        return one.guest_offset == other.guest_offset
+    return one.guest_offset + (one.guest_length or 0) == other.guest_offset
 
 
 def _place(run: list[Finding], trees: Trees, cluster_size: int) -> Place:
@@ -141,8 +152,9 @@ def _what(first: Finding, last: Finding, cluster_size: int) -> str:
         words = f"{TABLE_NAMES[kind]} {first.table.offset:#x}"
         if index is not None and end is not None:
             words += f", {_range('entry', 'entries', index, end)}"
-        at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
-        return words + at
+        if first.offset is None or (index is None and first.offset == first.table.offset):
+            return words
+        return f"{words} (file offset {first.offset:#x})"
     if first.cluster is not None and last.cluster is not None:
         words = _range("cluster", "clusters", first.cluster, last.cluster)
         start, end = first.cluster * cluster_size, (last.cluster + 1) * cluster_size

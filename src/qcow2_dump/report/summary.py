@@ -79,16 +79,26 @@ def _impacts(result: CheckResult, image: Image) -> list[str]:
         doubt = result.triage.orphans * result.cluster_size
     impacts = []
     if unreadable:
-        impacts.append(f"{size(unreadable)} of the guest's disk unreadable")
+        whose = "the guest's disk" if _hits_active(result) else "snapshots"
+        impacts.append(f"{size(unreadable)} of {whose} unreadable")
     if doubt:
         impacts.append(f"{size(doubt)} in doubt")
     return impacts
 
 
+def _hits_active(result: CheckResult) -> bool:
+    """Whether the present disk may be unreadable in part, and not only snapshots."""
+    hits = [f for f in result.findings if f.rule.impact is Impact.UNREADABLE and f.guest_length]
+    only_snapshots = all(f.trees and "active" not in f.trees for f in hits)
+    # What is not listed cannot be known.
+    all_known = not result.omitted and all(f.trees_total <= len(f.trees) for f in hits)
+    return not (hits and only_snapshots and all_known)
+
+
 def _leak_words(result: CheckResult) -> str:
     waste, orphans = result.triage.waste, result.triage.orphans
     if orphans:
-        return f"{size(orphans * result.cluster_size)} in use by nobody may be guest data"
+        return f"{size(orphans * result.cluster_size)} that nothing refers to may be guest data"
     if waste:
         return f"no damage; {size(waste * result.cluster_size)} taken up without use"
     return "no damage; some space is taken up without use"

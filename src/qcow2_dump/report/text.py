@@ -1,5 +1,6 @@
 """The report of a check for people: the verdict first, then only what is not zero."""
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,10 @@ __all__ = ["TextOptions", "check_report"]
 
 _SHOWN_PLACES = 5
 _SHOWN_CLAIMANTS = 8
+_WIDTH = 96
+
+_SAID_BY_HEADLINE = frozenset({"header.dirty", "header.corrupt-flag"})
+_OWNERS_MATTER = frozenset({"cluster.shared", "refcount.block-shared", "refcount.overflow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +114,17 @@ def _digest(
     findings: list[Finding], rule: Rule, result: CheckResult, trees: Trees, style: Style
 ) -> Iterator[str]:
     """A handful of places, neighbours merged, and how many more there are."""
+    if rule.code in _SAID_BY_HEADLINE:
+        return
     told = 0
-    for shown, place in enumerate(places(findings, trees, result.cluster_size)):
+    # Elsewhere the owners are no more than what the place says already.
+    owners = rule.code in _OWNERS_MATTER
+    for shown, place in enumerate(places(findings, trees, result.cluster_size, merge=not owners)):
         if shown == _SHOWN_PLACES:
             break
-        yield from _place_lines(place, trees, style)
+        yield _place_line(place, style)
+        if owners:
+            yield from _claimants(place, trees, style)
         told += len(place.findings)
     left = result.tallies[rule.code].places - told
     if left > 0:
@@ -126,18 +137,23 @@ def _list(
     """Each finding on its own, with its message."""
     for finding in findings:
         for place in places([finding], trees, result.cluster_size):
-            yield from _place_lines(place, trees, style)
+            yield _place_line(place, style)
             message = printable(finding.message, 4 * SHOWN_NAME)
             if message not in place.what:
                 yield style.dim(f"        {message}")
+            yield from _claimants(place, trees, style)
     left = result.tallies[rule.code].places - len(findings)
     if left > 0:
         yield style.dim(f"      and {left:,} more, not listed (--max-findings)")
 
 
-def _place_lines(place: Place, trees: Trees, style: Style) -> Iterator[str]:
+def _place_line(place: Place, style: Style) -> str:
     parts = [place.what, place.guest, style.dim(place.trees)]
-    yield "      " + "   ".join(part for part in parts if part)
+    return "      " + "   ".join(part for part in parts if part)
+
+
+def _claimants(place: Place, trees: Trees, style: Style) -> Iterator[str]:
+    """The owners of a cluster that has several."""
     for finding in place.findings:
         for claimant in finding.claimants[:_SHOWN_CLAIMANTS]:
             yield f"        - {claim(claimant, trees)}"
@@ -152,7 +168,8 @@ def _advice(result: CheckResult, image: Image, style: Style) -> Iterator[str]:
     if advice.sentences:
         yield ""
         for sentence in advice.sentences:
-            yield f"  {style.strong(sentence)}"
+            for line in textwrap.wrap(sentence, _WIDTH, break_on_hyphens=False):
+                yield f"  {style.strong(line)}"
     for position, line in enumerate(advice.commands):
         if position == 0:
             yield ""
