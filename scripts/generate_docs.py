@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from qcow2_dump.check.catalogue import RULES, Rule
+from qcow2_dump.checks.catalogue import RULES, Rule
 from qcow2_dump.report.document import CheckDocument, ErrorDocument
 from scripts.json_schema import schema_of
 

@@ -1,21 +1,21 @@
 """Dump, check and repair the metadata of qcow2 disk images.
 
 The public names, resolved when they are first used: importing this package imports nothing
-heavy. ``open_image(path)`` opens an image, ``check_image(image).result`` checks it::
+heavy. ``open_image(path)`` opens an image, ``check(image).result`` checks it::
 
     with qcow2_dump.open_image("disk.qcow2") as image:
-        print(qcow2_dump.check_image(image).result.verdict.label)
+        print(qcow2_dump.check(image).result.verdict.label)
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qcow2_dump.check.catalogue import RULES
-    from qcow2_dump.check.findings import Claimant, Finding, Table, Tally
-    from qcow2_dump.check.result import CheckResult, Statistics
-    from qcow2_dump.check.rule import Impact, Rule, Severity
-    from qcow2_dump.check.verdict import Verdict
+    from qcow2_dump.checks.catalogue import RULES
+    from qcow2_dump.checks.findings import Claimant, Finding, Table, Tally
+    from qcow2_dump.checks.result import CheckResult, Statistics
+    from qcow2_dump.checks.rule import Impact, Rule, Severity
+    from qcow2_dump.checks.verdict import Verdict
     from qcow2_dump.errors import (
         FormatError,
         NotQcow2Error,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from qcow2_dump.image.image import Image, open_image
-    from qcow2_dump.operations.checking import CheckRun, check_image, run_checks
+    from qcow2_dump.operations.checking import CheckRun, check, run_checks
     from qcow2_dump.operations.requests import CheckRequest
 
     __version__: str
@@ -54,17 +54,17 @@ __all__ = [
     "UnsupportedError",
     "Verdict",
     "__version__",
-    "check_image",
+    "check",
     "open_image",
     "run_checks",
 ]
 
 _HOMES = {
-    "qcow2_dump.check.catalogue": ("RULES",),
-    "qcow2_dump.check.findings": ("Claimant", "Finding", "Table", "Tally"),
-    "qcow2_dump.check.result": ("CheckResult", "Statistics"),
-    "qcow2_dump.check.rule": ("Impact", "Rule", "Severity"),
-    "qcow2_dump.check.verdict": ("Verdict",),
+    "qcow2_dump.checks.catalogue": ("RULES",),
+    "qcow2_dump.checks.findings": ("Claimant", "Finding", "Table", "Tally"),
+    "qcow2_dump.checks.result": ("CheckResult", "Statistics"),
+    "qcow2_dump.checks.rule": ("Impact", "Rule", "Severity"),
+    "qcow2_dump.checks.verdict": ("Verdict",),
     "qcow2_dump.errors": (
         "FormatError",
         "NotQcow2Error",
@@ -75,7 +75,7 @@ _HOMES = {
         "UnsupportedError",
     ),
     "qcow2_dump.image.image": ("Image", "open_image"),
-    "qcow2_dump.operations.checking": ("CheckRun", "check_image", "run_checks"),
+    "qcow2_dump.operations.checking": ("CheckRun", "check", "run_checks"),
     "qcow2_dump.operations.requests": ("CheckRequest",),
 }
 

@@ -6,8 +6,8 @@ or `ImageFailed` at any point, which ends it.
 
 from dataclasses import dataclass
 
-from qcow2_dump.check.findings import Finding
-from qcow2_dump.check.result import CheckResult
+from qcow2_dump.checks.findings import Finding
+from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 
 __all__ = ["Event", "FindingSeen", "ImageChecked", "ImageFailed", "ImageOpened", "Progress"]

@@ -146,7 +146,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
 _INTERRUPTED = """
 import os, signal, sys
 from qcow2_dump.cli.main import main
-from qcow2_dump.check.checker import Checker
+from qcow2_dump.checks.checker import Checker
 
 whole = Checker.run
 
@@ -188,7 +188,7 @@ def test_a_signal_ends_the_run_with_what_was_seen(
 def test_an_error_of_our_own_is_one_line(sound: Path) -> None:
     program = (
         "import sys\n"
-        "from qcow2_dump.check.checker import Checker\n"
+        "from qcow2_dump.checks.checker import Checker\n"
         "from qcow2_dump.cli.main import main\n"
         "Checker.run = lambda self: 1 // 0\n"
         "sys.exit(main(sys.argv[1:]))\n"

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from qcow2_dump.check.result import Statistics
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.result import Statistics
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable, of_errno
 from tests.report.samples import result, simple

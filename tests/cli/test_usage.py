@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qcow2_dump.check.catalogue import RULES
+from qcow2_dump.checks.catalogue import RULES
 from qcow2_dump.cli.main import main
 from qcow2_dump.cli.modern import BUILT, COMMANDS, build_parser, check_request
 from qcow2_dump.operations.requests import CheckRequest

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import qcow2_dump
-from qcow2_dump.check import (
+from qcow2_dump.checks import (
     catalogue,
     rules_bitmaps,
     rules_header,
@@ -16,10 +16,10 @@ from qcow2_dump.check import (
     rules_run,
     rules_snapshots,
 )
-from qcow2_dump.check.catalogue import RULES, Rule, Severity
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.catalogue import RULES, Rule, Severity
+from qcow2_dump.checks.verdict import Verdict
 
-CHECK = Path(qcow2_dump.__path__[0]) / "check"
+CHECK = Path(qcow2_dump.__path__[0]) / "checks"
 MODULES = (
     rules_snapshots,
     rules_header,

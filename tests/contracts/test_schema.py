@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from qcow2_dump.check.result import LeakTriage
+from qcow2_dump.checks.result import LeakTriage
 from qcow2_dump.events import ImageFailed
 from qcow2_dump.report.document import CheckDocument, ErrorDocument
 from qcow2_dump.report.json_report import check_document, error_document

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.errors import RequestError
 from qcow2_dump.events import FindingSeen, ImageChecked, ImageFailed, ImageOpened, Progress
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.operations import checking
-from qcow2_dump.operations.checking import check_image, run_checks
+from qcow2_dump.operations.checking import check, run_checks
 from qcow2_dump.operations.requests import CheckRequest
 from tests.builder.std import std_image
 
@@ -31,7 +31,7 @@ def image(damaged: Path) -> Iterator[Image]:
 
 
 def test_a_run_yields_what_it_finds_and_then_its_end(image: Image) -> None:
-    events = list(check_image(image))
+    events = list(check(image))
     assert isinstance(events[-1], ImageChecked)
     assert sum(isinstance(event, ImageChecked) for event in events) == 1
     seen = [event.finding.code for event in events if isinstance(event, FindingSeen)]
@@ -40,7 +40,7 @@ def test_a_run_yields_what_it_finds_and_then_its_end(image: Image) -> None:
 
 
 def test_progress_never_goes_back_or_past_its_total(image: Image) -> None:
-    steps = [event for event in check_image(image) if isinstance(event, Progress)]
+    steps = [event for event in check(image) if isinstance(event, Progress)]
     assert steps
     for _, stage in groupby(steps, key=lambda step: step.stage):
         of_stage = list(stage)
@@ -49,7 +49,7 @@ def test_progress_never_goes_back_or_past_its_total(image: Image) -> None:
 
 
 def test_the_result_runs_what_is_left(image: Image) -> None:
-    run = check_image(image)
+    run = check(image)
     assert run.partial_result().complete is False
     next(iter(run))
     assert run.result.complete
@@ -58,8 +58,8 @@ def test_the_result_runs_what_is_left(image: Image) -> None:
 
 
 def test_fewer_findings_are_kept_and_all_are_counted(image: Image) -> None:
-    all_of_them = check_image(image).result
-    kept = check_image(image, max_findings=1).result
+    all_of_them = check(image).result
+    kept = check(image, max_findings=1).result
     assert len(kept.findings) == 1
     assert kept.omitted == len(all_of_them.findings) + all_of_them.omitted - 1
     assert kept.statistics == all_of_them.statistics

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from qcow2_dump.check.findings import Claimant, Finding, FindingLog, Table
-from qcow2_dump.check.result import (
+from qcow2_dump.checks.findings import Claimant, Finding, FindingLog, Table
+from qcow2_dump.checks.result import (
     CheckResult,
     LeakTriage,
     RefcountStatistics,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.check.catalogue import RULES
-from qcow2_dump.check.result import LeakTriage
+from qcow2_dump.checks.catalogue import RULES
+from qcow2_dump.checks.result import LeakTriage
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise, repair_command
 from tests.report import samples
@@ -62,6 +62,13 @@ def test_what_loses_something_is_not_suggested(image: Image, code: str) -> None:
 def test_an_image_that_writing_would_destroy_must_not_be_written(image: Image, code: str) -> None:
     first = advise(samples.result(samples.simple(code)), image).sentences[0]
     assert first.startswith("Do not let a guest write")
+
+
+def test_half_a_file_is_not_to_be_repaired(image: Image) -> None:
+    made = samples.result(samples.simple("file.truncated"), samples.simple("refcount.low"))
+    advice = advise(made, image)
+    assert advice.commands == ("qcow2-dump explain file.truncated",)
+    assert any("look for a complete one" in sentence for sentence in advice.sentences)
 
 
 def test_explain_names_what_gave_the_verdict(image: Image) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageFailed
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.header import HEADER_FIELDS

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.check.catalogue import RULES
-from qcow2_dump.check.result import CheckResult, LeakTriage, TableStatistics, TreeStatistics
+from qcow2_dump.checks.catalogue import RULES
+from qcow2_dump.checks.result import CheckResult, LeakTriage, TableStatistics, TreeStatistics
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.text import TextOptions, check_report

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qcow2_dump.check.result import CheckResult
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.verdict import Verdict
 
 __all__ = ["BROKEN_PIPE", "NOT_BUILT", "OK", "USAGE", "StatusTable", "of_errno", "of_signal"]
 

@@ -2,7 +2,7 @@
 
 import difflib
 
-from qcow2_dump.check.catalogue import RULES
+from qcow2_dump.checks.catalogue import RULES
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import Output, wants_color
 from qcow2_dump.errors import RequestError

@@ -4,8 +4,8 @@ import errno
 import time
 from collections.abc import Iterator
 
-from qcow2_dump.check.checker import Checker
-from qcow2_dump.check.result import CheckResult
+from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.events import (
     Event,
@@ -19,7 +19,7 @@ from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook
 from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
 
-__all__ = ["CheckRun", "ChecksRun", "check_image", "run_checks"]
+__all__ = ["CheckRun", "ChecksRun", "check", "run_checks"]
 
 CheckEvent = Progress | FindingSeen | ImageChecked
 
@@ -69,12 +69,12 @@ class CheckRun:
         yield ImageChecked(self.image.name, self._result, self.seconds)
 
 
-def check_image(
+def check(
     image: Image, *, deep: bool = False, max_findings: int = DEFAULT_MAX_FINDINGS
 ) -> CheckRun:
     """Check an opened image; see `CheckRun` for how to follow it.
 
-    ``check_image(image).result`` is the short way. ``deep`` also decompresses every compressed
+    ``check(image).result`` is the short way. ``deep`` also decompresses every compressed
     cluster; at most ``max_findings`` findings are kept, while all are counted.
     """
     return CheckRun(image, deep=deep, max_findings=max_findings)
@@ -121,7 +121,7 @@ class ChecksRun:
             # Read now: whoever shows the image must not have to expect an I/O error.
             _ = image.snapshot_table, image.bitmap_directory
             yield ImageOpened(name, image)
-            self._current = check_image(
+            self._current = check(
                 image, deep=self.request.deep, max_findings=self.request.max_findings
             )
             for event in self._current:

@@ -6,10 +6,10 @@ image before the cause of the damage has been looked at.
 
 from dataclasses import dataclass
 
-from qcow2_dump.check.catalogue import RULES, Severity
-from qcow2_dump.check.findings import Finding
-from qcow2_dump.check.result import CheckResult, TreeStatistics
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.catalogue import RULES, Severity
+from qcow2_dump.checks.findings import Finding
+from qcow2_dump.checks.result import CheckResult, TreeStatistics
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.image.image import Image
 from qcow2_dump.report import commands
 from qcow2_dump.report.escape import quoted
@@ -118,7 +118,8 @@ def _commands(result: CheckResult, name: str) -> list[str]:
         return []
     lines = [commands.command("explain", worst)]
     options = _repair_options(result)
-    if options:
+    # Repairing half a file would only make its loss look sound.
+    if options and not _found(result, "file.truncated"):
         operands = (commands.path(name), *options, "--dry-run")
         lines.append(commands.command("repair", *operands))
     return lines

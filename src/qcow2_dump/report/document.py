@@ -6,8 +6,8 @@ Offsets, lengths and sizes are bytes. Names are text in which bytes that are not
 
 from typing import Literal, NotRequired, TypedDict
 
-from qcow2_dump.check.rule import Severity
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.rule import Severity
+from qcow2_dump.checks.verdict import Verdict
 
 __all__ = [
     "SEVERITY",

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TypedDict
 
-from qcow2_dump.check.catalogue import RULES, Rule
+from qcow2_dump.checks.catalogue import RULES, Rule
 from qcow2_dump.report.style import Style
 
 __all__ = ["RuleDocument", "explain_rule", "list_rules", "rules_line"]

@@ -5,9 +5,9 @@ import json
 from enum import IntFlag
 from typing import Literal, cast
 
-from qcow2_dump.check.catalogue import RULES
-from qcow2_dump.check.findings import Claimant, Finding
-from qcow2_dump.check.result import (
+from qcow2_dump.checks.catalogue import RULES
+from qcow2_dump.checks.findings import Claimant, Finding
+from qcow2_dump.checks.result import (
     CheckResult,
     RefcountStatistics,
     Statistics,

@@ -7,7 +7,7 @@ that help: which entry, where in the file, and which part of the guest's disk.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from qcow2_dump.check.findings import Claimant, Finding
+from qcow2_dump.checks.findings import Claimant, Finding
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import printable, quoted
 
@@ -163,7 +163,7 @@ def _what(first: Finding, last: Finding, cluster_size: int) -> str:
             words += f": refcount {first.value:,}, {_references(first.expected)}"
         return words + _TRIAGE[first.triage]
     at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
-    return printable(first.message, 200) + at
+    return printable(first.message.removeprefix(f"{first.rule.headline}: "), 200) + at
 
 
 def _references(expected: int | str) -> str:

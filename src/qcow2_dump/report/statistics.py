@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qcow2_dump.check.result import CheckResult, TableStatistics, TreeStatistics
+from qcow2_dump.checks.result import CheckResult, TableStatistics, TreeStatistics
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.places import Trees
 from qcow2_dump.report.units import size

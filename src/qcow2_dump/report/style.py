@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from qcow2_dump.check.rule import Severity
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.rule import Severity
+from qcow2_dump.checks.verdict import Verdict
 
 __all__ = ["Style"]
 

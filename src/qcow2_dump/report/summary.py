@@ -1,8 +1,8 @@
 """The sentences that sum an image up: the verdict in words, what it is, what was looked at."""
 
-from qcow2_dump.check.catalogue import RULES, Impact, Severity
-from qcow2_dump.check.result import CheckResult
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.catalogue import RULES, Impact, Severity
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import quoted

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from qcow2_dump.check.catalogue import RULES, Rule, Severity
-from qcow2_dump.check.findings import Finding
-from qcow2_dump.check.result import CheckResult
-from qcow2_dump.check.verdict import Verdict
+from qcow2_dump.checks.catalogue import RULES, Rule, Severity
+from qcow2_dump.checks.findings import Finding
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise

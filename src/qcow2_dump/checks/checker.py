@@ -1,0 +1,137 @@
+"""The check from beginning to end: the passes, in the order in which they need each other.
+
+1. header, snapshot table, bitmaps: what their fields say;
+2. stored refcounts: whose is exactly 1, for the COPIED flags;
+3. claims: metadata regions, L1 entries, one walk over the distinct L2 tables, refcount blocks;
+4. stored against counted refcounts;
+5. what QEMU does not look for: the end of the file, clusters with several owners, streams;
+6. triage of the leaks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.findings import FindingLog
+from qcow2_dump.checks.pass_beyond import check_beyond_end
+from qcow2_dump.checks.pass_bitmaps import check_bitmaps
+from qcow2_dump.checks.pass_deep import check_streams
+from qcow2_dump.checks.pass_header import check_header
+from qcow2_dump.checks.pass_l1 import check_l1, claim_l2_tables
+from qcow2_dump.checks.pass_l2 import check_l2
+from qcow2_dump.checks.pass_refcounts import LeakMap, check_blocks, compare_refcounts
+from qcow2_dump.checks.pass_regions import claim_regions
+from qcow2_dump.checks.pass_sharing import SharingFacts, check_sharing
+from qcow2_dump.checks.pass_snapshots import check_snapshots
+from qcow2_dump.checks.refcount_map import RefcountMap
+from qcow2_dump.checks.result import CheckResult, LeakTriage
+from qcow2_dump.checks.tree_statistics import tree_statistics
+from qcow2_dump.checks.triage import triage_leaks
+from qcow2_dump.image.image import Image
+
+__all__ = ["Checker", "Step"]
+
+_WIDEST_COUNTER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a stage has come: bytes of metadata done, out of all that it will read."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class Checker:
+    """Checks one image. ``run`` does the work, ``result`` says what was found so far."""
+
+    def __init__(self, image: Image, *, deep: bool = False, max_findings: int = 1000) -> None:
+        self._image = image
+        self._deep = deep
+        self._complete = False
+        self._triage = LeakTriage()
+        self.log = FindingLog(limit=max_findings)
+        self.facts = CheckFacts.of(image, self.log)
+
+    def run(self) -> Iterator[Step]:
+        """Check the image, step by step. Raises SourceError when it cannot be read."""
+        facts = self.facts
+        check_header(facts)
+        check_snapshots(facts)
+        check_bitmaps(facts)
+        blocks = facts.clusters * self._image.geometry.refcount_bits // 8
+        yield from _steps("refcounts", blocks, facts.stored.note_ones(facts.space.clusters + 1))
+        yield from self._count_references()
+        leaks = LeakMap(facts.references.size)
+        yield from _steps("comparing", blocks, compare_refcounts(facts, leaks))
+        check_beyond_end(facts)
+        sharing = SharingFacts()
+        yield from _steps("owners", self._table_bytes, check_sharing(facts, sharing))
+        if self._deep:
+            yield from _steps("streams", self._table_bytes, check_streams(facts))
+        self._triage = triage_leaks(facts, leaks, sharing)
+        self._complete = True
+
+    def _count_references(self) -> Iterator[Step]:
+        """Walk everything that refers to clusters; the refcount blocks claim theirs last."""
+        yield from self._walk(self.facts)
+        yield from self._recount(with_blocks=False)
+        check_blocks(self.facts)
+        yield from self._recount(with_blocks=True)
+
+    def _recount(self, *, with_blocks: bool) -> Iterator[Step]:
+        """Count again with wider counters while any of them wrapped."""
+        facts = self.facts
+        while facts.references.overflowed and facts.references.bits < _WIDEST_COUNTER:
+            # Everything was judged in the first walk: this one only counts.
+            counting = CheckFacts.of(self._image, FindingLog(limit=0))
+            counting.stored = facts.stored
+            counting.references = RefcountMap(facts.references.size, facts.references.bits * 2)
+            yield from self._walk(counting)
+            if with_blocks:
+                check_blocks(counting)
+            facts.references = counting.references
+
+    def _walk(self, facts: CheckFacts) -> Iterator[Step]:
+        claim_regions(facts)
+        check_l1(facts)
+        claim_l2_tables(facts)
+        yield from _steps("tables", self._table_bytes, check_l2(facts))
+
+    @property
+    def _table_bytes(self) -> int:
+        walked = int(np.count_nonzero(self.facts.tables.walked))
+        return walked * self._image.geometry.cluster_size
+
+    def result(self) -> CheckResult:
+        """What was found, so far or in all."""
+        facts = self.facts
+        statistics = facts.statistics
+        statistics.total_clusters = facts.image.geometry.total_clusters(facts.image.header.size)
+        statistics.corruptions = self.log.count(Severity.CORRUPTION)
+        statistics.leaks = self.log.count(Severity.LEAK)
+        listed = self.log.listed()
+        directory = facts.image.bitmap_directory if facts.image.bitmaps_valid else None
+        return CheckResult(
+            cluster_size=facts.image.geometry.cluster_size,
+            statistics=statistics,
+            trees=tree_statistics(facts),
+            refcount_table=facts.refcount_table,
+            refcounts=facts.refcounts,
+            triage=self._triage,
+            tallies=self.log.tallies,
+            findings=listed,
+            omitted=self.log.total - len(listed),
+            refusal=facts.refusals[0] if facts.refusals else None,
+            complete=self._complete,
+            bitmaps=len(directory.entries) if directory else 0,
+        )
+
+
+def _steps(stage: str, total: int, work: Iterator[int]) -> Iterator[Step]:
+    for done in work:
+        yield Step(stage, done, total)

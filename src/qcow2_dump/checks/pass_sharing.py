@@ -1,0 +1,134 @@
+"""Clusters with more than one owner, and the owners of clusters with too low a refcount.
+
+The walk has marked what looks shared (`RefcountMap.shared`); this pass names the owners. QEMU
+sees none of it while the refcount matches the number of references.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qcow2_dump.checks.claimants import GUEST_KINDS, ClaimantFinder, Claims
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.findings import Claimant, Finding
+
+__all__ = ["SharingFacts", "check_sharing"]
+
+# Owners of one cluster that a finding carries; their number is always told.
+_LISTED_CLAIMANTS = 64
+
+
+@dataclass(slots=True)
+class SharingFacts:
+    """What triage needs to know: is guest data in doubt because a cluster is claimed twice?
+
+    ``conflicts`` counts clusters that two guest addresses of one tree, or guest data and
+    metadata, claim; clusters that were too many to examine count as such. ``unstored`` counts
+    clusters that a mapping entry points to though their stored refcount is 0.
+    """
+
+    conflicts: int = 0
+    unstored: int = 0
+
+
+def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
+    """Name the owners of shared clusters. Yields the bytes of L2 tables read so far."""
+    shared = facts.references.shared
+    low = [finding for finding in facts.log.kept("refcount.low") if finding.cluster is not None]
+    suspects = shared.first(facts.log.limit)
+    wanted = np.union1d(suspects, np.array([f.cluster for f in low], dtype=np.int64))
+    if not len(wanted) and not len(shared):
+        return
+    finder = ClaimantFinder(facts, wanted.astype(np.int64))
+    yield from finder.find()
+    _report_shared(facts, found, suspects.tolist(), finder.claims)
+    facts.log.replace("refcount.low", (_with_owners(facts, f, finder.claims) for f in low))
+    found.unstored = facts.log.places("refcount.low") - len(low)
+    for finding in low:
+        kinds = {kind for kind, _ in finder.claims[int(finding.cluster or 0)].owners}
+        found.unstored += int(finding.value == 0 and bool(kinds & (GUEST_KINDS | {"l2"})))
+
+
+def _report_shared(
+    facts: CheckFacts, found: SharingFacts, suspects: list[int], claims: dict[int, Claims]
+) -> None:
+    real = [cluster for cluster in suspects if _is_shared(claims[cluster])]
+    found.conflicts = len(facts.references.shared) - len(suspects)
+    found.conflicts += sum(_is_conflict(claims[cluster]) for cluster in real)
+    places = len(facts.references.shared) - len(suspects) + len(real)
+
+    def make(i: int) -> Finding:
+        return _shared_finding(facts, real[i], claims[real[i]])
+
+    facts.log.add_many(
+        "cluster.shared",
+        places,
+        make,
+        count=0,
+        guest_bytes=facts.space.cluster_size * sum(_has_guest(claims[c]) for c in real),
+    )
+
+
+def _is_shared(claims: Claims) -> bool:
+    return claims.total > 1 and any(kind != "compressed" for kind, _ in claims.owners)
+
+
+def _has_guest(claims: Claims) -> bool:
+    return any(kind in GUEST_KINDS for kind, _ in claims.owners)
+
+
+def _is_conflict(claims: Claims) -> bool:
+    """Whether the owners cannot both be right: repair rules, section 1, (d)."""
+    guests = [owner for owner in claims.owners.values() if owner.kind in GUEST_KINDS]
+    if claims.more or len(guests) < len(claims.owners):
+        return bool(guests)
+    seen: set[str] = set()
+    for owner in guests:
+        if owner.trees_total > len(owner.trees) or seen & set(owner.trees):
+            return True
+        seen |= set(owner.trees)
+    return False
+
+
+def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:
+    size = facts.space.cluster_size
+    owners = tuple(claims.owners.values())
+    guest = next((o.guest_offset for o in owners if o.kind in GUEST_KINDS), None)
+    references = int(facts.references.counts[cluster])
+    stored = int(facts.stored.values_of(np.array([cluster], dtype=np.int64))[0])
+    return Finding(
+        code="cluster.shared",
+        message=f"cluster {cluster} at {cluster * size:#x} has {claims.total} owners "
+        f"({references} references, refcount {stored})",
+        offset=owners[0].offset,
+        value=stored,
+        cluster=cluster,
+        claimants=owners[:_LISTED_CLAIMANTS],
+        claimants_total=claims.total,
+        trees=_all_trees(owners),
+        trees_total=len(_all_trees(owners)),
+        guest_offset=guest,
+        guest_length=None if guest is None else facts.guest_length(guest, size),
+    )
+
+
+def _with_owners(facts: CheckFacts, finding: Finding, claims: dict[int, Claims]) -> Finding:
+    """A finding about a cluster, with its owners and the first guest range that it holds."""
+    owned = claims[int(finding.cluster or 0)]
+    owners = tuple(owned.owners.values())
+    guest = next((o.guest_offset for o in owners if o.kind in GUEST_KINDS), None)
+    length = None if guest is None else facts.guest_length(guest, facts.space.cluster_size)
+    return replace(
+        finding,
+        claimants=owners[:_LISTED_CLAIMANTS],
+        claimants_total=owned.total,
+        trees=_all_trees(owners),
+        trees_total=len(_all_trees(owners)),
+        guest_offset=guest,
+        guest_length=length,
+    )
+
+
+def _all_trees(owners: tuple[Claimant, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label for owner in owners for label in owner.trees))[:16]
