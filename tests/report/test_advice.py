@@ -64,6 +64,11 @@ def test_an_image_that_writing_would_destroy_must_not_be_written(image: Image, c
     assert first.startswith("Do not let a guest write")
 
 
+def test_explain_names_what_costs_data_before_what_follows_from_it(image: Image) -> None:
+    made = samples.result(samples.simple("leak.orphan-table"), samples.beyond_end(3))
+    assert advise(made, image).commands[0] == "qcow2-dump explain l2.beyond-end"
+
+
 def test_half_a_file_is_not_to_be_repaired(image: Image) -> None:
     made = samples.result(samples.simple("file.truncated"), samples.simple("refcount.low"))
     advice = advise(made, image)

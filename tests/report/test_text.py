@@ -10,6 +10,7 @@ from qcow2_dump.checks.result import CheckResult, LeakTriage, TableStatistics, T
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.text import TextOptions, check_report
+from tests.builder.spec import SnapshotSpec
 from tests.report import samples
 
 DAMAGED = """\
@@ -90,6 +91,14 @@ def test_damage_that_only_snapshots_have_is_told_so(image: Image) -> None:
 def test_the_active_tree_comes_first(image: Image) -> None:
     lines = report(samples.result(samples.beyond_end(3, "1", "active")), image)
     assert any(line.endswith('   active, snapshot 1 "monday"') for line in lines)
+
+
+def test_snapshots_come_in_the_order_of_their_table(tmp_path: Path) -> None:
+    snapshots = tuple(SnapshotSpec(str(i), f"s{i}") for i in range(1, 8))
+    with samples.sample_image(tmp_path, "many.qcow2", snapshots=snapshots) as image:
+        lines = report(samples.result(samples.beyond_end(3, "7", "2", "1", "active", "5")), image)
+    shown = 'active, snapshot 1 "s1", snapshot 2 "s2", snapshot 5 "s5" and 1 more'
+    assert any(line.endswith(shown) for line in lines)
 
 
 def test_clusters_are_only_merged_while_their_guest_ranges_go_on(image: Image) -> None:

@@ -64,6 +64,11 @@ class Rule:
         return words if places == 1 else f"{words} ({places:,} times)"
 
     @property
+    def in_clusters(self) -> bool:
+        """Whether a place is one host cluster, so that the number of places is also a size."""
+        return self.headline.startswith("# cluster")
+
+    @property
     def title(self) -> str:
         """The headline without a number, as the heading of an explanation."""
         words = _ONE_OR_MORE.sub(lambda m: m[2], self.headline.removeprefix("# "))

@@ -31,11 +31,11 @@ ROWS: tuple[Rule, ...] = (
         severity=Severity.CORRUPTION,
         verdict=Verdict.CORRUPT,
         headline="# table{|s} {lies|lie} wholly or partly past the end of the file",
-        meaning="A table of the map from the guest's disk to the file is said to lie where the "
-        "file has already ended.",
+        meaning="A table (of the map from the guest's disk to the file, of snapshots, or of a "
+        "bitmap) is said to lie where the file has already ended.",
         cause="The file was cut short, or the pointer to the table was overwritten.",
-        effect="The missing entries read as zeros: that part of the disk looks as if it had never "
-        "been written. qemu-img often says nothing about it.",
+        effect="The missing entries read as zeros: with a table of the map, that part of the disk "
+        "looks as if it had never been written. qemu-img often says nothing about it.",
         repair="Not repaired: the table is not in this file. Look for a complete copy of the file, "
         "or go back to a snapshot with `qcow2-dump snapshot apply`.",
         impact=Impact.UNREADABLE,

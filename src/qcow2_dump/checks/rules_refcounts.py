@@ -137,7 +137,7 @@ ROWS: tuple[Rule, ...] = (
         code="refcount.beyond-end",
         severity=Severity.WARNING,
         verdict=Verdict.OTHER,
-        headline="# refcount{|s} for clusters past the end of the file",
+        headline="there are refcounts for clusters past the end of the file",
         meaning=_REFCOUNT + "Here there are refcounts for clusters that the file does not have.",
         cause="The machine stopped between counting a cluster and writing it, or the file was cut "
         "short behind the last cluster in use.",

@@ -126,11 +126,21 @@ def _commands(result: CheckResult, name: str) -> list[str]:
 
 
 def _worst_code(result: CheckResult) -> str | None:
-    """The code that gives the verdict, or the worst one that there is."""
+    """The code to understand first, of those that give the verdict."""
     codes = result.kinds(Severity.CORRUPTION, Severity.LEAK, Severity.WARNING)
     deciding = [code for code in codes if RULES[code].verdict is result.verdict]
-    by_severity = sorted(deciding or codes, key=lambda code: RULES[code].severity.rank)
-    return by_severity[0] if by_severity else None
+
+    def last_to_explain(code: str) -> tuple[bool, int, bool, bool]:
+        rule, tally = RULES[code], result.tallies[code]
+        # What costs guest data comes before what follows from it.
+        return (
+            code != "file.truncated",
+            rule.severity.rank,
+            not tally.guest_bytes,
+            rule.option is None,
+        )
+
+    return min(deciding or codes, key=last_to_explain, default=None)
 
 
 def _repair_options(result: CheckResult) -> list[str]:

@@ -38,10 +38,13 @@ class Trees:
 
     def __init__(self, image: Image) -> None:
         self._names: dict[str, str] = {}
+        self._positions: dict[str, int] = {}
         for entry in image.snapshot_table.entries:
             record = entry.record
             shown = f"snapshot {printable(record.id, 20)}"
-            self._names.setdefault(_tree_id(record.id), f"{shown} {quoted(record.name, 40)}")
+            tree = _tree_id(record.id)
+            self._names.setdefault(tree, f"{shown} {quoted(record.name, 40)}")
+            self._positions.setdefault(tree, entry.position)
 
     def name(self, tree: str) -> str:
         """What one tree is called: ``active``, ``snapshot 1 "monday"``."""
@@ -55,10 +58,14 @@ class Trees:
 
     def names(self, trees: tuple[str, ...], total: int) -> str:
         """Several trees: the first few, and how many more there are."""
-        active_first = sorted(trees, key=lambda tree: tree != "active")
-        shown = [self.name(tree) for tree in active_first[:_SHOWN_TREES]]
+        ordered = sorted(trees, key=self._position)
+        shown = [self.name(tree) for tree in ordered[:_SHOWN_TREES]]
         more = max(total, len(trees)) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+    def _position(self, tree: str) -> int:
+        """The active tree first, then the snapshots in the order of their table."""
+        return -1 if tree == "active" else self._positions.get(tree, len(self._positions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,8 @@ def _what(first: Finding, last: Finding, cluster_size: int) -> str:
         if first.offset is None or (index is None and first.offset == first.table.offset):
             return words
         return f"{words} (file offset {first.offset:#x})"
-    if first.cluster is not None and last.cluster is not None:
+    counts_clusters = first.rule.in_clusters
+    if counts_clusters and first.cluster is not None and last.cluster is not None:
         words = _range("cluster", "clusters", first.cluster, last.cluster)
         start, end = first.cluster * cluster_size, (last.cluster + 1) * cluster_size
         words += f" (file offset {start:#x}-{end - 1:#x})"

@@ -85,7 +85,7 @@ def _headline(rule: Rule, result: CheckResult) -> str:
     """The headline of a group; clusters also say how many bytes they are."""
     tally = result.tallies[rule.code]
     words = rule.tell(tally.places)
-    if rule.headline.startswith("# cluster"):
+    if rule.in_clusters:
         number, noun, rest = words.split(" ", 2)
         words = f"{number} {noun} ({size(tally.places * result.cluster_size)}) {rest}"
     return words
