@@ -86,7 +86,6 @@ class OddTable:
             standard & ((raw & _RESERVED) != 0),
             lambda raw: f"{raw:#018x} has reserved bits set",
             times=weight,
-            hits_guest=False,
             expect=lambda raw: raw & ~L2_RESERVED_MASK,
         )
         nowhere = (self._types == ClusterType.UNALLOCATED) | (self._types == ClusterType.ZERO_PLAIN)
@@ -95,7 +94,6 @@ class OddTable:
             "l2.copied-no-offset",
             nowhere & ((raw & _COPIED) != 0),
             lambda raw: f"{raw:#018x} has the COPIED flag but maps nothing",
-            hits_guest=False,
             expect=lambda raw: raw & ~int(EntryFlag.COPIED),
         )
         zero = standard & ((raw & _ZERO) != 0)
@@ -106,7 +104,6 @@ class OddTable:
                 "l2.bit0-extended",
                 zero,
                 lambda raw: f"{raw:#018x} has bit 0 set, which means nothing with extended L2",
-                hits_guest=False,
                 expect=lambda raw: raw & ~int(EntryFlag.ZERO),
             )
         elif not header.is_v3:
@@ -127,7 +124,6 @@ class OddTable:
             "l2.beyond-size",
             outside & (self._types != ClusterType.UNALLOCATED),
             lambda raw: f"{raw:#018x} maps something behind the end of the virtual disk",
-            hits_guest=False,
         )
 
     def _check_compressed(self, compressed: _Mask) -> None:
@@ -206,7 +202,6 @@ class OddTable:
             unaligned & without_data,
             lambda raw: f"{raw:#018x} has an unaligned host offset, but holds no data",
             times=self._place.weight,
-            hits_guest=False,
             expect=lambda _: int(EntryFlag.ZERO),
         )
 
@@ -245,7 +240,6 @@ class OddTable:
             is_mapped & ((self._raw & _COPIED) == 0),
             lambda raw: f"{raw:#018x} lacks COPIED, which every entry into a data file has",
             times=place.active,
-            hits_guest=False,
             expect=lambda raw: raw | int(EntryFlag.COPIED),
         )
         tables.used[self._table] += int(np.count_nonzero(is_mapped))

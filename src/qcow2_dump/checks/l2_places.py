@@ -40,14 +40,12 @@ class TablePlace:
         say: Callable[[int], str],
         *,
         times: int = 0,
-        hits_guest: bool = True,
         expect: Callable[[int], int | str] | None = None,
     ) -> None:
         """Log a finding for each entry that ``mask`` (bool[entries]) marks.
 
         ``times`` is what one place counts in the totals. ``say`` and ``expect`` turn the raw
-        entry into words and into the value that it should have; with ``hits_guest`` the guest
-        range of the entry counts as hit.
+        entry into words and into the value that it should have.
         """
         chosen = np.flatnonzero(mask)
         if not len(chosen):
@@ -55,13 +53,13 @@ class TablePlace:
         size = self._facts.space.cluster_size
         start = self._guest_offset(0)
         inside = max(0, self._facts.image.header.size - start)
-        hit = int(np.count_nonzero(chosen * size < inside)) * size if hits_guest else 0
+        hit = int(np.count_nonzero(chosen * size < inside)) * size
 
         def make(i: int) -> Finding:
             index = int(chosen[i])
             raw = int(self._entries[index])
             expected = expect(raw) if expect else None
-            return self._finding(code, index, say(raw), times, expected, hits_guest)
+            return self._finding(code, index, say(raw), times, expected)
 
         log.add_many(code, len(chosen), make, count=len(chosen) * times, guest_bytes=hit)
 
@@ -95,7 +93,6 @@ class TablePlace:
         message: str,
         times: int,
         expected: int | str | None,
-        hits_guest: bool,
     ) -> Finding:
         facts = self._facts
         l2_index = self._first + index
@@ -115,7 +112,7 @@ class TablePlace:
             value=int(self._entries[index]),
             expected=expected,
             guest_offset=guest,
-            guest_length=facts.guest_length(guest, size) if hits_guest else 0,
+            guest_length=facts.guest_length(guest, size),
         )
 
 
@@ -162,7 +159,6 @@ def report_copied(
             mask,
             lambda raw, stored=stored: _say_copied(raw, stored.get(raw)),  # type: ignore[misc]
             times=place.active,
-            hits_guest=False,
             expect=lambda raw: raw ^ int(EntryFlag.COPIED),
         )
 

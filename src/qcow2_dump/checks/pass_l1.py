@@ -28,8 +28,8 @@ def check_l1(facts: CheckFacts) -> None:
     beyond = offsets >= np.uint64(space.end)
     no_offset = offsets == 0
     _report(facts, "l1.reserved", (slots.raw & _RESERVED) != 0, "has reserved bits set")
-    _report(facts, "l1.unaligned", unaligned, "points to an unaligned offset", lost=True)
-    _report(facts, "l1.beyond-end", beyond, "points past the end of the file", lost=True)
+    _report(facts, "l1.unaligned", unaligned, "points to an unaligned offset")
+    _report(facts, "l1.beyond-end", beyond, "points past the end of the file")
     _report(
         facts,
         "l1.no-offset",
@@ -74,15 +74,14 @@ def _report(
     what: str,
     *,
     count: bool = True,
-    lost: bool = False,
     active_only: bool = False,
 ) -> None:
     places = np.flatnonzero(mask)
     if not len(places):
         return
     times = len(places) if active_only else int(facts.slots.weight[places].sum())
-    length = _guest_bytes(facts, places) if lost else 0
-    make = _maker(facts, code, places, what, count=count, lost=lost, active_only=active_only)
+    length = _guest_bytes(facts, places)
+    make = _maker(facts, code, places, what, count=count, active_only=active_only)
     facts.log.add_many(code, len(places), make, count=times if count else 0, guest_bytes=length)
 
 
@@ -93,7 +92,6 @@ def _maker(
     what: str,
     *,
     count: bool,
-    lost: bool,
     active_only: bool,
 ) -> Callable[[int], Finding]:
     def make(i: int) -> Finding:
@@ -117,7 +115,7 @@ def _maker(
             value=raw,
             expected=expected,
             guest_offset=start,
-            guest_length=facts.guest_length(start, facts.image.geometry.l1_span) if lost else 0,
+            guest_length=facts.guest_length(start, facts.image.geometry.l1_span),
         )
 
     return make

@@ -1,8 +1,9 @@
 """`check`: follows a run over some images and shows each as soon as it is done."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable
@@ -13,9 +14,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.operations.checking import run_checks
 from qcow2_dump.operations.requests import CheckRequest
 from qcow2_dump.report.escape import printable
-from qcow2_dump.report.json_report import check_document, error_document, to_line
 from qcow2_dump.report.style import Style
-from qcow2_dump.report.text import TextOptions, check_report
 
 if TYPE_CHECKING:
     from qcow2_dump.report.progress import ProgressBar
@@ -29,7 +28,8 @@ def check_images(request: CheckRequest, *, json: bool, color: str) -> int:
     Raises OSError when standard output cannot be written, `Stopped` never.
     """
     table = StatusTable(like_qemu_img=request.exit_like == "qemu-img")
-    printer = _Printer(request, table, json=json, style=Style(wants_color(color)))
+    renderer = _Json() if json else _Text(request, Style(wants_color(color)))
+    printer = _Printer(renderer, table)
     run = run_checks(request)
     with _progress() as bar:
         try:
@@ -50,27 +50,22 @@ def check_images(request: CheckRequest, *, json: bool, color: str) -> int:
             so_far = run.interrupted()
             if so_far is not None:
                 printer.show(so_far, status)
-            printer.finish()
             return status
-    printer.finish()
     return table.combined(printer.statuses)
 
 
 class _Printer:
-    """Turns the events of a run into text or JSON, and remembers the status of each image."""
+    """Shows the events of a run, and remembers the status of each image.
 
-    def __init__(
-        self, request: CheckRequest, table: StatusTable, *, json: bool, style: Style
-    ) -> None:
+    ``renderer`` is asked for the lines; complaints go to standard error in either form.
+    """
+
+    def __init__(self, renderer: "_Renderer", table: StatusTable) -> None:
         self.statuses: list[int] = []
+        self._renderer = renderer
         self._table = table
-        self._json = json
-        self._options = TextOptions(
-            errors=request.errors, statistics=request.statistics, style=style
-        )
         self._output = Output()
         self._image: Image | None = None
-        self._shown = 0
 
     def take(self, event: object) -> None:
         """Show what an event brings, if anything."""
@@ -81,33 +76,68 @@ class _Printer:
             self.statuses.append(status)
             self.show(event, status)
         elif isinstance(event, ImageFailed):
-            self._failed(event)
+            status = self._table.of_failure(event.errno)
+            self.statuses.append(status)
+            self._output.lines(self._renderer.failed(event, status))
+            self._output.flush()
+            complain(f"qcow2-dump check: {printable(event.name)}: {printable(event.reason)}")
 
     def show(self, checked: ImageChecked, status: int) -> None:
         """Print the report on an image that was checked, in full or in part."""
-        image = self._image
-        if image is None:
-            return
-        if self._json:
-            self._output.lines([to_line(check_document(checked, image, status))])
-        else:
-            # A blank line between reports, none around them.
-            self._output.lines([""] if self._shown else [])
-            self._output.lines(check_report(checked, image, self._options))
-        self._shown += 1
-        self._output.flush()
-
-    def finish(self) -> None:
-        """Make sure that everything was written."""
-        self._output.flush()
-
-    def _failed(self, failed: ImageFailed) -> None:
-        status = self._table.of_failure(failed.errno)
-        self.statuses.append(status)
-        if self._json:
-            self._output.lines([to_line(error_document(failed, status))])
+        if self._image is not None:
+            self._output.lines(self._renderer.checked(checked, self._image, status))
             self._output.flush()
-        complain(f"qcow2-dump check: {printable(failed.name)}: {printable(failed.reason)}")
+
+
+class _Renderer(Protocol):
+    """Turns what happened to one image into lines."""
+
+    def checked(self, checked: ImageChecked, image: Image, status: int) -> Iterable[str]:
+        """The report on an image that was checked."""
+        ...
+
+    def failed(self, failed: ImageFailed, status: int) -> Iterable[str]:
+        """What is said of an image that could not be checked, besides the complaint."""
+        ...
+
+
+class _Text:
+    """Reports for people, with a blank line between them and none around them."""
+
+    def __init__(self, request: CheckRequest, style: Style) -> None:
+        from qcow2_dump.report.text import TextOptions
+
+        self._options = TextOptions(
+            errors=request.errors, statistics=request.statistics, style=style
+        )
+        self._shown = 0
+
+    def checked(self, checked: ImageChecked, image: Image, status: int) -> Iterable[str]:
+        from qcow2_dump.report.text import check_report
+
+        del status  # said by the verdict
+        if self._shown:
+            yield ""
+        self._shown += 1
+        yield from check_report(checked, image, self._options)
+
+    def failed(self, failed: ImageFailed, status: int) -> Iterable[str]:
+        del failed, status
+        return ()
+
+
+class _Json:
+    """One document per image."""
+
+    def checked(self, checked: ImageChecked, image: Image, status: int) -> Iterable[str]:
+        from qcow2_dump.report.json_report import check_document, to_line
+
+        yield to_line(check_document(checked, image, status))
+
+    def failed(self, failed: ImageFailed, status: int) -> Iterable[str]:
+        from qcow2_dump.report.json_report import error_document, to_line
+
+        yield to_line(error_document(failed, status))
 
 
 def _progress() -> "AbstractContextManager[ProgressBar | None]":

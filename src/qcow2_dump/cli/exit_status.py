@@ -8,9 +8,12 @@ import errno
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.checks.verdict import Verdict
+
+if TYPE_CHECKING:  # `--help` needs the numbers, and has no result
+    from qcow2_dump.checks.result import CheckResult
 
 __all__ = ["BROKEN_PIPE", "NOT_BUILT", "OK", "USAGE", "StatusTable", "of_errno", "of_signal"]
 
@@ -43,7 +46,7 @@ class StatusTable:
 
     like_qemu_img: bool = False
 
-    def of_result(self, result: CheckResult) -> int:
+    def of_result(self, result: "CheckResult") -> int:
         """The status of an image that was checked."""
         if not self.like_qemu_img:
             return int(result.verdict)
