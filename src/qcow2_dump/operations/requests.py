@@ -5,12 +5,30 @@ from typing import Literal
 
 from qcow2_dump.errors import RequestError
 
-__all__ = ["DEFAULT_MAX_FINDINGS", "CheckRequest", "ExitLike"]
+__all__ = [
+    "ALL_TREES",
+    "DEFAULT_MAX_FINDINGS",
+    "CheckRequest",
+    "DumpFormat",
+    "DumpRequest",
+    "DumpWhat",
+    "ExitLike",
+    "InfoRequest",
+    "LocateRequest",
+    "MapRequest",
+]
 
 DEFAULT_MAX_FINDINGS = 1000
 
+ALL_TREES = "all"
+"""The selector of every tree; others are ``active``, ``inactive`` (all snapshots), a snapshot's
+ID or name, and ``snapshot[N]`` by its position. An exact ID wins over a name."""
+
 ExitLike = Literal["qemu-img"]
 """Whose exit statuses to return instead of our own."""
+
+DumpWhat = Literal["tables", "refcounts", "all"]
+DumpFormat = Literal["text", "jsonl", "csv"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +54,61 @@ class CheckRequest:
             raise RequestError("no image to check")
         if self.max_findings < 0:
             raise RequestError(f"--max-findings is {self.max_findings}, must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfoRequest:
+    """What some images say of themselves; ``chain`` also opens their backing files."""
+
+    images: tuple[str, ...]
+    chain: bool = False
+    look_for_backing: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise RequestError("no image to look at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpRequest:
+    """Every metadata entry of an image: of which trees, which half, in which form.
+
+    ``snapshot`` selects trees as `ALL_TREES` says; ``flags`` adds the raw entries and their flags.
+    """
+
+    image: str
+    what: DumpWhat = "all"
+    snapshot: str = ALL_TREES
+    format: DumpFormat = "text"
+    flags: bool = False
+    look_for_backing: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapRequest:
+    """Where the guest ranges of an image lie.
+
+    ``snapshot`` names a snapshot instead of the active layer; ``chain`` also opens backing files.
+    """
+
+    image: str
+    snapshot: str | None = None
+    chain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocateRequest:
+    """What holds a guest offset, or who owns the cluster at a host offset: one of the two.
+
+    Offsets in bytes. Raises RequestError for both, neither, or a negative one.
+    """
+
+    image: str
+    guest: int | None = None
+    host: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.guest is None) == (self.host is None):
+            raise RequestError("give either a guest offset or a host offset")
+        if (self.guest or 0) < 0 or (self.host or 0) < 0:
+            raise RequestError("an offset must be 0 or more")
