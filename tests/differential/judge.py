@@ -34,7 +34,8 @@ def differences(path: Path, *, encrypted: bool, may_be_unreadable: bool = False)
 
 def of_case(case: Case, path: Path) -> list[str]:
     """The differences for a case that was materialized at `path`."""
-    unreadable = case.damage.name.startswith(UNREADABLE)
+    # Truncation may leave no byte of a small file, and so no magic either.
+    unreadable = case.damage.name.startswith(UNREADABLE) or path.stat().st_size == 0
     return differences(path, encrypted=case.base.encrypted, may_be_unreadable=unreadable)
 
 
