@@ -1,6 +1,7 @@
 """Command lines that make no sense, and those that only ask what there is."""
 
 import json
+import signal
 
 import pytest
 
@@ -69,6 +70,12 @@ def test_help_fits_a_screen_and_ends_with_examples(
     assert len(lines) <= ROWS_OF_A_SCREEN
     assert max(len(line) for line in lines) <= 88
     assert "examples:" in lines[-10:]
+
+
+def test_signal_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    main(["--version"])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if word in COMMANDS), "")
     speaker = f"qcow2-dump {command}".rstrip()
     try:
-        stop_on_signals()
-        return run(words)
+        with stop_on_signals():
+            return run(words)
     except UsageError as error:
         complain(str(error))
         return exit_status.USAGE

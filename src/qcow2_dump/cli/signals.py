@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 __all__ = ["Stopped", "stop_on_signals"]
@@ -17,11 +19,21 @@ class Stopped(BaseException):
         self.number = number
 
 
-def stop_on_signals() -> None:
-    """Raise `Stopped` at the first signal; a second one ends the program at once."""
-    if threading.current_thread() is threading.main_thread():
-        for number in _STOPPING:
-            signal.signal(number, _stop)
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise `Stopped` at the first signal; a second one ends the program at once.
+
+    The handlers are put back afterwards; in any thread but the main one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.signal(number, _stop)) for number in _STOPPING]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

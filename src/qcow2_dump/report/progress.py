@@ -23,13 +23,15 @@ class ProgressBar:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._bar: tqdm[Never] | None = None
+        self._name = ""
         self._stage = ""
 
     def start(self, name: str) -> None:
         """Begin with an image."""
         self.clear()
+        self._name, self._stage = printable(name, 40), ""
         self._bar = tqdm(
-            desc=printable(name, 40),
+            desc=self._name,
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
@@ -46,8 +48,8 @@ class ProgressBar:
             return
         if progress.stage != self._stage:
             self._stage = progress.stage
+            bar.set_description_str(f"{self._name}, {progress.stage}", refresh=False)
             bar.reset(progress.total)
-            bar.set_postfix_str(progress.stage, refresh=False)
         bar.total = progress.total
         bar.update(max(0, progress.done - bar.n))
 

@@ -51,6 +51,12 @@ def checked_line(checked: ImageChecked, image: Image) -> str:
     """How much was looked at, and how long it took."""
     result = checked.result
     totals = result.statistics
+    if not result.complete:
+        seen = counted(totals.allocated_clusters, "allocated cluster")
+        return (
+            f"stopped after {duration(checked.seconds)}, when {seen} of a disk of "
+            f"{totals.total_clusters:,} had been seen"
+        )
     inside = [f"{totals.allocated_clusters:,} allocated"]
     if totals.compressed_clusters:
         inside.append(f"{totals.compressed_clusters:,} compressed")
@@ -61,8 +67,7 @@ def checked_line(checked: ImageChecked, image: Image) -> str:
         parts.append(counted(len(image.snapshot_table.entries), "snapshot"))
     if result.bitmaps:
         parts.append(counted(result.bitmaps, "bitmap"))
-    lead = "checked" if result.complete else "stopped after"
-    return f"{lead} {', '.join(parts)} in {duration(checked.seconds)}"
+    return f"checked {', '.join(parts)} in {duration(checked.seconds)}"
 
 
 def _kinds(result: CheckResult) -> str:
