@@ -89,7 +89,7 @@ def read_snapshot_table(
     buffer = source.read(offset, min(MAX_SNAPSHOT_TABLE_BYTES, limit * _LONGEST_RECORD, inside))
     entries: list[SnapshotEntry] = []
     position = length = 0
-    while len(entries) < limit and position < len(buffer):
+    while len(entries) < limit:
         record, following = unpack_snapshot(buffer, position)
         end = position + record.length
         if end > MAX_SNAPSHOT_TABLE_BYTES:
