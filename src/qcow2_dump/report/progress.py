@@ -30,8 +30,25 @@ class ProgressBar:
         """Begin with an image."""
         self.clear()
         self._name, self._stage = printable(name, 40), ""
-        self._bar = tqdm(
-            desc=self._name,
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar to where the run is; each stage has its own, shown if it takes long."""
+        if self._bar is None or progress.stage != self._stage:
+            self.clear()
+            self._stage = progress.stage
+            self._bar = self._new_bar(progress)
+        self._bar.update(max(0, progress.done - self._bar.n))
+
+    def clear(self) -> None:
+        """Remove the bar, so that what is printed next starts on a clean line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _new_bar(self, progress: Progress) -> "tqdm[Never]":
+        return tqdm(
+            desc=f"{self._name}, {progress.stage}",
+            total=progress.total,
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
@@ -40,24 +57,6 @@ class ProgressBar:
             leave=False,
             file=self._stream,
         )
-
-    def show(self, progress: Progress) -> None:
-        """Move the bar to where the run is."""
-        bar = self._bar
-        if bar is None:
-            return
-        if progress.stage != self._stage:
-            self._stage = progress.stage
-            bar.set_description_str(f"{self._name}, {progress.stage}", refresh=False)
-            bar.reset(progress.total)
-        bar.total = progress.total
-        bar.update(max(0, progress.done - bar.n))
-
-    def clear(self) -> None:
-        """Remove the bar, so that what is printed next starts on a clean line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
     def __enter__(self) -> Self:
         return self
