@@ -1,0 +1,1 @@
+"""Tests of opened images and what they lead to."""
