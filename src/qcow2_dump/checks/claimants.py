@@ -115,10 +115,13 @@ class ClaimantFinder:
     def _find_l2_tables(self) -> None:
         facts, tables = self._facts, self._facts.tables
         inside = np.flatnonzero(tables.offset < facts.space.end)
-        for step in (0, facts.space.cluster_size - 1):
-            indices = (tables.offset[inside] + step) >> facts.space.cluster_bits
+        crooked = inside[tables.misread[inside]]
+        crooked = crooked[tables.offset[crooked] & (facts.space.cluster_size - 1) != 0]
+        # A table that is not aligned lies in two clusters.
+        for chosen, step in ((inside, 0), (crooked, 1)):
+            indices = (tables.offset[chosen] >> facts.space.cluster_bits) + step
             for at in np.flatnonzero(self._wanted.contains(indices)).tolist():
-                for _, claimant in self._table_claims(int(inside[at])):
+                for _, claimant in self._table_claims(int(chosen[at])):
                     self._add(int(indices[at]), claimant)
 
     def _table_claims(self, table: int) -> Iterator[tuple[int, Claimant]]:

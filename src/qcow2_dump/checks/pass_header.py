@@ -127,12 +127,12 @@ def _report_flag(facts: CheckFacts, code: str, field: str, message: str) -> None
 def _check_named_files(facts: CheckFacts) -> None:
     image = facts.image
     backing = image.backing_file
-    if backing is not None and image.resolver.is_missing(image.name, backing):
+    if backing is not None and image.resolver.backing_is_missing(image.name, backing):
         facts.refuse("the backing file is missing")
         offset = FIELD_OFFSETS["backing_file_offset"]
         _report_missing(facts, "backing.missing", "backing file", backing, offset)
     data_file = image.extensions.data_file if image.header.has_data_file else None
-    if data_file is not None and image.resolver.is_missing(image.name, data_file):
+    if data_file is not None and image.resolver.data_file_is_missing(image.name, data_file):
         facts.refuse("the data file is missing")
         offset = FIELD_OFFSETS["incompatible_features"]
         _report_missing(facts, "data-file.missing", "data file", data_file, offset)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qcow2_dump.checks.claimants import GUEST_KINDS, ClaimantFinder, Claims
-from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.facts import LISTED_TREES, CheckFacts
 from qcow2_dump.checks.findings import Claimant, Finding
 
 __all__ = ["SharingFacts", "check_sharing"]
@@ -107,7 +107,7 @@ def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:
         claimants=owners[:_LISTED_CLAIMANTS],
         claimants_total=claims.total,
         trees=_all_trees(owners),
-        trees_total=len(_all_trees(owners)),
+        trees_total=_trees_total(owners),
         guest_offset=guest,
         guest_length=None if guest is None else facts.guest_length(guest, size),
     )
@@ -124,11 +124,19 @@ def _with_owners(facts: CheckFacts, finding: Finding, claims: dict[int, Claims])
         claimants=owners[:_LISTED_CLAIMANTS],
         claimants_total=owned.total,
         trees=_all_trees(owners),
-        trees_total=len(_all_trees(owners)),
+        trees_total=_trees_total(owners),
         guest_offset=guest,
         guest_length=length,
     )
 
 
 def _all_trees(owners: tuple[Claimant, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label for owner in owners for label in owner.trees))[:16]
+    return tuple(dict.fromkeys(label for owner in owners for label in owner.trees))[:LISTED_TREES]
+
+
+def _trees_total(owners: tuple[Claimant, ...]) -> int:
+    """How many trees reach a cluster: at least those of the owner with the most."""
+    named = len(dict.fromkeys(label for owner in owners for label in owner.trees))
+    return (
+        max((owner.trees_total for owner in owners), default=0) if named >= LISTED_TREES else named
+    )

@@ -1,30 +1,55 @@
-"""Whether the files that an image names are there: the caller's decision, never the image's.
+"""The files that an image names: whether they are there, and how one of them is opened.
 
-An image is untrusted, and so are the names in it: nothing here opens a file, and only names
-that are plain paths are looked for at all.
+An image is untrusted, and so are the names in it. Whether they are looked for, or even opened, is
+the caller's decision, never the image's; and only regular files and block devices with plain
+paths ever are.
 """
 
+import errno
 import os
 import re
+import stat
 from typing import Protocol
 
-__all__ = ["LookForFiles", "NeverLook", "Resolver"]
+from qcow2_dump.errors import SourceError
+from qcow2_dump.storage.file import FileSource
+
+__all__ = [
+    "LookForFiles",
+    "NeverLook",
+    "Resolver",
+    "has_protocol",
+    "open_backing_file",
+    "open_data_file",
+    "shown_name",
+]
+
+_SHOWN_NAME = 80
+"""Characters of a name that a message shows."""
 
 _PROTOCOL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class Resolver(Protocol):
-    """Says whether a file that an image names is there."""
+    """Says whether a file that an image names is missing: True only when that is certain."""
 
-    def is_missing(self, image_path: str, stored_name: bytes) -> bool:
-        """True only when it is certain that there is no such file."""
+    def backing_is_missing(self, image_path: str, stored_name: bytes) -> bool:
+        """Whether there is certainly no such backing file."""
+        ...
+
+    def data_file_is_missing(self, image_path: str, stored_name: bytes) -> bool:
+        """Whether there is certainly no such external data file."""
         ...
 
 
 class NeverLook:
     """Does not look at all."""
 
-    def is_missing(self, image_path: str, stored_name: bytes) -> bool:
+    def backing_is_missing(self, image_path: str, stored_name: bytes) -> bool:
+        """Never certain."""
+        return False
+
+    def data_file_is_missing(self, image_path: str, stored_name: bytes) -> bool:
         """Never certain."""
         return False
 
@@ -32,20 +57,28 @@ class NeverLook:
 class LookForFiles:
     """Asks the system whether a path exists, without opening it.
 
-    A relative name is relative to the image's folder or the working directory. Names with a
-    protocol (``nbd:``, ``json:``, ``https:``) are not looked for.
+    Names with a protocol (``nbd:``, ``json:``, ``https:``) are not looked for.
     """
 
-    def is_missing(self, image_path: str, stored_name: bytes) -> bool:
-        """Whether ``stored_name`` is a plain path at which there is nothing."""
-        name = stored_name.removeprefix(b"file:")
-        if not name or b"\0" in name or _PROTOCOL.match(name):
-            return False
-        # Names are bytes of any kind, which pathlib does not take.
-        folder = os.path.dirname(os.fsencode(image_path))  # noqa: PTH120
-        try:
-            # QEMU takes a data file's name relative to the working directory.
-            beside = os.path.join(folder, name)  # noqa: PTH118
-            return not (os.path.lexists(beside) or os.path.lexists(name))
-        except (OSError, ValueError):
-            return False
+    def backing_is_missing(self, image_path: str, stored_name: bytes) -> bool:
+        """A relative name is relative to the image's folder, as in QEMU."""
+        return not _may_exist(_folder(image_path), stored_name)
+
+    def data_file_is_missing(self, image_path: str, stored_name: bytes) -> bool:
+        """QEMU 7.2 looks from the working directory, later versions beside the image."""
+        return not (_may_exist(_folder(image_path), stored_name) or _may_exist(b"", stored_name))
+
+
+def _folder(image_path: str) -> bytes:
+    # Names are bytes of any kind, which pathlib does not take.
+    return os.path.dirname(os.fsencode(image_path))  # noqa: PTH120
+
+
+def _may_exist(folder: bytes, stored_name: bytes) -> bool:
+    name = stored_name.removeprefix(b"file:")
+    if not name or b"\0" in name or _PROTOCOL.match(name):
+        return True
+    try:
+        return os.path.exists(os.path.join(folder, name))  # noqa: PTH110, PTH118
+    except (OSError, ValueError):
+        return True
