@@ -1,31 +1,14 @@
-"""The files that an image names: whether they are there, and how one of them is opened.
+"""Whether the files that an image names are there: the caller's decision, never the image's.
 
-An image is untrusted, and so are the names in it. Whether they are looked for, or even opened, is
-the caller's decision, never the image's; and only regular files and block devices with plain
-paths ever are.
+An image is untrusted, and so are the names in it: nothing here opens a file, and only names
+that are plain paths are looked for at all.
 """
 
-import errno
 import os
 import re
-import stat
 from typing import Protocol
 
-from qcow2_dump.errors import SourceError
-from qcow2_dump.storage.file import FileSource
-
-__all__ = [
-    "LookForFiles",
-    "NeverLook",
-    "Resolver",
-    "has_protocol",
-    "open_backing_file",
-    "open_data_file",
-    "shown_name",
-]
-
-_SHOWN_NAME = 80
-"""Characters of a name that a message shows."""
+__all__ = ["LookForFiles", "NeverLook", "Resolver"]
 
 _PROTOCOL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 
