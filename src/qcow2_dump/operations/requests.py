@@ -1,4 +1,4 @@
-"""What was asked, as values: both faces of the command line meet here."""
+"""What was asked to be looked at, as values: both faces of the command line meet here."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +38,8 @@ class CheckRequest:
     ``deep`` also decompresses every compressed cluster. ``errors`` lists each finding,
     ``statistics`` adds the tables of counts; at most ``max_findings`` findings are kept for each
     image, while all are counted. ``look_for_backing`` False leaves alone whether the backing file
-    exists. Raises RequestError for no images, or fewer than no findings.
+    exists; ``lock`` holds QEMU's image locks while reading. Raises RequestError for no images, or
+    fewer than no findings.
     """
 
     images: tuple[str, ...]
@@ -48,6 +49,7 @@ class CheckRequest:
     statistics: bool = False
     exit_like: ExitLike | None = None
     look_for_backing: bool = True
+    lock: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -58,11 +60,15 @@ class CheckRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoRequest:
-    """What some images say of themselves; ``chain`` also opens their backing files."""
+    """What some images say of themselves; ``chain`` also opens their backing files.
+
+    ``look_for_backing`` and ``lock`` are those of `CheckRequest`. Raises RequestError for no images.
+    """
 
     images: tuple[str, ...]
     chain: bool = False
     look_for_backing: bool = True
+    lock: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -82,6 +88,7 @@ class DumpRequest:
     format: DumpFormat = "text"
     flags: bool = False
     look_for_backing: bool = True
+    lock: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
