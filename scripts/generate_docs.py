@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qcow2_dump.checks.catalogue import RULES, Rule
 from qcow2_dump.report.document import CheckDocument, ErrorDocument
+from qcow2_dump.report.info_document import InfoDocument, InfoErrorDocument
 from scripts.json_schema import schema_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -60,9 +61,19 @@ def check_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
+def info_schema() -> str:
+    """``docs/info.schema.json``: the JSON Schema of what ``info --json`` prints."""
+    schema = schema_of("A document of qcow2-dump info --json", InfoDocument, InfoErrorDocument)
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def documents() -> dict[str, str]:
     """Every generated document, by its name in ``docs``."""
-    return {"findings.md": findings_page(), "check.schema.json": check_schema()}
+    return {
+        "findings.md": findings_page(),
+        "check.schema.json": check_schema(),
+        "info.schema.json": info_schema(),
+    }
 
 
 def main() -> int:

@@ -1,6 +1,8 @@
-"""Numbers as people read them: sizes in binary units, counts with separators, plurals."""
+"""Numbers as people read them: sizes in binary units, counts with separators, plurals, times."""
 
-__all__ = ["counted", "duration", "size"]
+import time
+
+__all__ = ["clock", "counted", "duration", "size", "utc"]
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -30,3 +32,15 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def utc(seconds: int) -> str:
+    """A moment in seconds since 1970, in UTC: ``2024-02-29 12:34:56``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+def clock(nanoseconds: int) -> str:
+    """How long a guest had run: ``12:34:56.789``."""
+    minutes, milliseconds = divmod(nanoseconds // 1_000_000, 60_000)
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{rest:03}"
