@@ -32,8 +32,10 @@ SECONDS = 120
 
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_TIMES = ((re.compile(r"\bin \d+\.\d+ s\b"), "in 0.01 s"),)
-_TIMES += ((re.compile(r'"seconds": [\d.e-]+'), '"seconds": 0.01'),)
+_TIMES = (
+    (re.compile(r"\bin \d+\.\d+ s\b"), "in 0.01 s"),
+    (re.compile(r'"seconds": [\d.e-]+'), '"seconds": 0.01'),
+)
 _MARK = "=== end of command ==="
 
 
