@@ -8,7 +8,7 @@
 6. triage of the leaks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from qcow2_dump.checks.pass_snapshots import check_snapshots
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.result import CheckResult, LeakTriage
 from qcow2_dump.checks.tree_statistics import tree_statistics
+from qcow2_dump.checks.trees import Tree
 from qcow2_dump.checks.triage import triage_leaks
 from qcow2_dump.image.image import Image
 
@@ -47,15 +48,29 @@ class Step:
 
 
 class Checker:
-    """Checks one image. ``run`` does the work, ``result`` says what was found so far."""
+    """Checks one image. ``run`` does the work, ``result`` says what was found so far.
 
-    def __init__(self, image: Image, *, deep: bool = False, max_findings: int = 1000) -> None:
+    Given ``only`` some of its trees, nothing can be said of refcounts and of what depends on
+    them: COPIED flags, leaks, clusters with several owners. The header, the snapshot table, the
+    bitmaps and the tables of these trees are judged.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        deep: bool = False,
+        max_findings: int = 1000,
+        only: Sequence[Tree] | None = None,
+    ) -> None:
         self._image = image
         self._deep = deep
+        self._only = only
         self._complete = False
         self._triage = LeakTriage()
-        self.log = FindingLog(limit=max_findings)
-        self.facts = CheckFacts.of(image, self.log)
+        ignored = frozenset[str]() if only is None else _needs_refcounts(image)
+        self.log = FindingLog(limit=max_findings, ignored=ignored)
+        self.facts = CheckFacts.of(image, self.log, only)
 
     def run(self) -> Iterator[Step]:
         """Check the image, step by step. Raises SourceError when it cannot be read."""
@@ -63,18 +78,31 @@ class Checker:
         check_header(facts)
         check_snapshots(facts)
         check_bitmaps(facts)
-        blocks = facts.clusters * self._image.geometry.refcount_bits // 8
-        yield from _steps("refcounts", blocks, facts.stored.note_ones(facts.space.clusters + 1))
+        clusters = facts.space.clusters + 1
+        yield from _steps("refcounts", self._block_bytes, facts.stored.note_ones(clusters))
+        if self._only is None:
+            yield from self._compare()
+        else:
+            yield from self._walk(facts)
+            if self._deep:
+                yield from self._read_streams()
+        self._complete = True
+
+    def _compare(self) -> Iterator[Step]:
+        """All that takes a walk over every tree."""
+        facts = self.facts
         yield from self._count_references()
         leaks = LeakMap(facts.references.size)
-        yield from _steps("comparing", blocks, compare_refcounts(facts, leaks))
+        yield from _steps("comparing", self._block_bytes, compare_refcounts(facts, leaks))
         check_beyond_end(facts)
         sharing = SharingFacts()
         yield from _steps("owners", self._table_bytes, check_sharing(facts, sharing))
         if self._deep:
-            yield from _steps("streams", self._table_bytes, check_streams(facts))
+            yield from self._read_streams()
         self._triage = triage_leaks(facts, leaks, sharing)
-        self._complete = True
+
+    def _read_streams(self) -> Iterator[Step]:
+        yield from _steps("streams", self._table_bytes, check_streams(self.facts))
 
     def _count_references(self) -> Iterator[Step]:
         """Walk everything that refers to clusters; the refcount blocks claim theirs last."""
@@ -101,6 +129,10 @@ class Checker:
         check_l1(facts)
         claim_l2_tables(facts)
         yield from _steps("tables", self._table_bytes, check_l2(facts))
+
+    @property
+    def _block_bytes(self) -> int:
+        return self.facts.clusters * self._image.geometry.refcount_bits // 8
 
     @property
     def _table_bytes(self) -> int:
@@ -130,6 +162,14 @@ class Checker:
             complete=self._complete,
             bitmaps=len(directory.entries) if directory else 0,
         )
+
+
+def _needs_refcounts(image: Image) -> frozenset[str]:
+    """What the walk reports although it cannot be judged without the refcounts."""
+    if image.header.has_data_file:
+        # COPIED is part of every entry into a data file, whose clusters have no refcounts.
+        return frozenset({"l1.copied"})
+    return frozenset({"l1.copied", "l2.copied"})
 
 
 def _steps(stage: str, total: int, work: Iterator[int]) -> Iterator[Step]:

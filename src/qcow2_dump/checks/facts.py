@@ -65,10 +65,13 @@ class CheckFacts:
     refusals: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, image: Image, log: FindingLog) -> "CheckFacts":
-        """Read the roots of an image. Raises SourceError when that fails."""
+    def of(cls, image: Image, log: FindingLog, trees: Iterable[Tree] | None = None) -> "CheckFacts":
+        """Read the roots of an image, of some ``trees`` only if they are given.
+
+        Raises SourceError when that fails.
+        """
         space = HostSpace.of(image)
-        trees = trees_of(image)
+        trees = trees_of(image) if trees is None else list(trees)
         slots = read_l1_slots(image.source, trees)
         return cls(
             image=image,

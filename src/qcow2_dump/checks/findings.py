@@ -99,15 +99,21 @@ class Tally:
 
 @dataclass(slots=True)
 class FindingLog:
-    """Counts every finding by code and keeps the first ``limit`` of each code."""
+    """Counts every finding by code and keeps the first ``limit`` of each code.
+
+    Findings of ``ignored`` codes are not even counted.
+    """
 
     limit: int = 1000
+    ignored: frozenset[str] = frozenset()
     tallies: dict[str, Tally] = field(default_factory=dict)
     _kept: dict[str, list[Finding]] = field(default_factory=dict)
     _fresh: list[Finding] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
         """Count one finding, and keep it while there is room for its code."""
+        if finding.code in self.ignored:
+            return
         tally = self._tally(finding.code)
         tally.places += 1
         tally.count += finding.count
@@ -124,7 +130,7 @@ class FindingLog:
         guest_bytes: int = 0,
     ) -> None:
         """Count ``places`` findings of one code; ``make(i)`` is asked only for those kept."""
-        if not places:
+        if not places or code in self.ignored:
             return
         tally = self._tally(code)
         tally.places += places

@@ -7,6 +7,7 @@ file, and leaves the rest to the walk in `pass_l2`.
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.entry_classes import EntryState, count_states, l2_faults, l2_states
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import FindingLog
 from qcow2_dump.checks.l2_places import TablePlace
@@ -16,11 +17,9 @@ from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, ClusterType, EntryFlag
 
 __all__ = ["OddTable"]
 
-_RESERVED = np.uint64(L2_RESERVED_MASK)
 _COPIED = np.uint64(int(EntryFlag.COPIED))
 _ZERO = np.uint64(int(EntryFlag.ZERO))
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
-_HALF = np.uint64(32)
 
 _Mask = NDArray[np.bool_]
 
@@ -44,6 +43,8 @@ class OddTable:
             self._raw, extended_l2=header.extended_l2, data_file=self._data_file
         )
         self._offsets = arrays.l2_offsets(self._raw)
+        self._states = l2_states(self._raw, self._types, header, facts.space)
+        self._faults = l2_faults(self._raw, self._types, self._bitmaps, header)
 
     def examine(self, mapped: NDArray[np.uint64], plain: NDArray[np.uint64]) -> None:
         """Judge the table and count its unusual claims.
@@ -56,16 +57,16 @@ class OddTable:
         self._check_compressed(self._types == ClusterType.COMPRESSED)
         unaligned = is_mapped & ((self._offsets & np.uint64(self._size - 1)) != 0)
         self._check_unaligned(unaligned)
+        self._count_entries()
         if self._bitmaps is not None:
-            self._check_subclusters(is_mapped, self._bitmaps)
+            self._check_subclusters()
         if self._data_file:
             self._check_data_file(is_mapped)
             mapped[:] = plain[:] = 0
         else:
-            beyond = is_mapped & (self._offsets >= np.uint64(self._facts.space.end))
+            beyond = is_mapped & (self._states == EntryState.INVALID)
             self._report_beyond(beyond)
             self._claim_unaligned(unaligned & ~beyond)
-            self._count_entries(is_mapped, unaligned, beyond)
             mapped[:] = np.where(is_mapped, self._offsets, np.uint64(0))
             plain[:] = np.where(is_mapped & ~unaligned & ~beyond, self._offsets, np.uint64(0))
         if self._misread:
@@ -78,31 +79,28 @@ class OddTable:
         return self._facts.space.cluster_size
 
     def _check_common(self) -> None:
-        raw, weight = self._raw, self._place.weight
-        standard = self._types != ClusterType.COMPRESSED
+        weight = self._place.weight
         self._place.report(
             self._log,
             "l2.reserved",
-            standard & ((raw & _RESERVED) != 0),
+            self._faults["l2.reserved"],
             lambda raw: f"{raw:#018x} has reserved bits set",
             times=weight,
             expect=lambda raw: raw & ~L2_RESERVED_MASK,
         )
-        nowhere = (self._types == ClusterType.UNALLOCATED) | (self._types == ClusterType.ZERO_PLAIN)
         self._place.report(
             self._log,
             "l2.copied-no-offset",
-            nowhere & ((raw & _COPIED) != 0),
+            self._faults["l2.copied-no-offset"],
             lambda raw: f"{raw:#018x} has the COPIED flag but maps nothing",
             expect=lambda raw: raw & ~int(EntryFlag.COPIED),
         )
-        zero = standard & ((raw & _ZERO) != 0)
         header = self._facts.image.header
         if header.extended_l2:
             self._place.report(
                 self._log,
                 "l2.bit0-extended",
-                zero,
+                self._faults["l2.bit0-extended"],
                 lambda raw: f"{raw:#018x} has bit 0 set, which means nothing with extended L2",
                 expect=lambda raw: raw & ~int(EntryFlag.ZERO),
             )
@@ -110,7 +108,7 @@ class OddTable:
             self._place.report(
                 self._log,
                 "l2.zero-v2",
-                zero,
+                self._faults["l2.zero-v2"],
                 lambda raw: f"{raw:#018x} has the zero flag, which version 2 does not know",
             )
         self._check_beyond_size()
@@ -133,7 +131,7 @@ class OddTable:
         place.report(
             self._log,
             "l2.compressed-copied",
-            compressed & ((self._raw & _COPIED) != 0),
+            self._faults["l2.compressed-copied"],
             lambda raw: f"{raw:#018x} is compressed and yet has the COPIED flag",
             times=weight,
         )
@@ -141,13 +139,13 @@ class OddTable:
             place.report(
                 self._log,
                 "l2.compressed-data-file",
-                compressed,
+                self._faults["l2.compressed-data-file"],
                 lambda raw: f"{raw:#018x} is compressed, which a data file cannot hold",
                 times=weight,
             )
             return
         if self._bitmaps is not None:
-            bad = compressed & (self._bitmaps != 0)
+            bad = self._faults["l2.compressed-bitmap"]
             place.report(
                 self._log,
                 "l2.compressed-bitmap",
@@ -160,7 +158,7 @@ class OddTable:
 
     def _claim_compressed(self, compressed: _Mask) -> None:
         chosen = np.flatnonzero(compressed)
-        facts, tables = self._facts, self._facts.tables
+        facts = self._facts
         offsets, lengths = arrays.compressed_extents(self._raw[chosen], facts.space.cluster_bits)
         ends = offsets + lengths
         beyond = ends >= np.uint64(facts.space.end + self._size)
@@ -171,11 +169,7 @@ class OddTable:
         statistics.allocated_clusters += len(chosen) * active
         statistics.fragmented_clusters += len(chosen) * active
         statistics.compressed_clusters += len(chosen) * active
-        inside = int(np.count_nonzero(~beyond))
-        tables.compressed[self._table] += inside
-        tables.used[self._table] += inside
-        tables.invalid[self._table] += len(chosen) - inside
-        if not inside:
+        if beyond.all():
             return
         facts.last_data = max(facts.last_data, int(offsets[~beyond].max()))
         first = facts.cluster_indices(offsets[~beyond])
@@ -205,19 +199,18 @@ class OddTable:
             expect=lambda _: int(EntryFlag.ZERO),
         )
 
-    def _check_subclusters(self, is_mapped: _Mask, bitmaps: NDArray[np.uint64]) -> None:
-        allocated = bitmaps & _LOW_HALF
+    def _check_subclusters(self) -> None:
         self._place.report(
             self._log,
             "l2.subclusters",
-            is_mapped & (((bitmaps >> _HALF) & allocated) != 0),
+            self._faults["l2.subclusters"],
             lambda raw: f"{raw:#018x} has subclusters that are both allocated and zero",
             times=self._place.weight,
         )
         self._place.report(
             self._log,
             "l2.subclusters-unallocated",
-            (self._types == ClusterType.UNALLOCATED) & (allocated != 0),
+            self._faults["l2.subclusters-unallocated"],
             lambda raw: f"{raw:#018x} maps nothing, and yet has allocated subclusters",
             times=self._place.weight,
         )
@@ -242,7 +235,6 @@ class OddTable:
             times=place.active,
             expect=lambda raw: raw | int(EntryFlag.COPIED),
         )
-        tables.used[self._table] += int(np.count_nonzero(is_mapped))
         statistics = self._facts.statistics
         statistics.allocated_clusters += int(np.count_nonzero(is_mapped)) * place.active
         if not place.active:
@@ -273,8 +265,10 @@ class OddTable:
         self._facts.references.claim(first, weight, own)
         self._facts.references.claim(first + 1, weight, own)
 
-    def _count_entries(self, is_mapped: _Mask, unaligned: _Mask, beyond: _Mask) -> None:
+    def _count_entries(self) -> None:
         tables, table = self._facts.tables, self._table
-        tables.invalid[table] += int(np.count_nonzero(beyond))
-        tables.unaligned[table] += int(np.count_nonzero(unaligned & ~beyond))
-        tables.used[table] += int(np.count_nonzero(is_mapped & ~unaligned & ~beyond))
+        counted = count_states(self._states, self._types)
+        tables.unaligned[table] += counted.unaligned
+        tables.invalid[table] += counted.invalid
+        tables.used[table] += counted.used
+        tables.compressed[table] += counted.compressed

@@ -24,6 +24,7 @@ def check_beyond_end(facts: CheckFacts) -> None:
     for block, first, last, used in _blocks_beyond(facts):
         highest = max(highest, last)
         _report_refcounts(facts, block, first, last, used)
+        _count_as_leaks(facts, block, used)
     if highest >= 0 and _something_lost(facts, highest):
         _report_truncated(facts, highest)
         return
@@ -71,6 +72,26 @@ def _blocks_beyond(facts: CheckFacts) -> Iterator[tuple[int, int, int, int]]:
         first, last, number = seen[offset]
         if number:
             yield int(index), int(index) * per_block + first, int(index) * per_block + last, number
+
+
+def _count_as_leaks(facts: CheckFacts, block: int, used: int) -> None:
+    """Put refcounts of missing clusters among the leaks of the statistics, not of the totals.
+
+    The statistics go as far as the virtual size, QEMU's totals as far as the file.
+    """
+    geometry = facts.image.geometry
+    total = geometry.clusters(facts.image.header.size)
+    per_block = geometry.refcounts_per_block
+    if total <= max(facts.clusters, block * per_block):
+        return
+    if total < (block + 1) * per_block:
+        chunks = facts.stored.block_chunks(block, total)
+        values = [
+            c.values[max(0, facts.clusters - c.first) :] for c in chunks if c.values is not None
+        ]
+        used = sum(int(np.count_nonzero(part)) for part in values)
+    facts.refcounts.leak += used
+    facts.refcounts.unused -= used
 
 
 def _report_refcounts(facts: CheckFacts, block: int, first: int, last: int, used: int) -> None:

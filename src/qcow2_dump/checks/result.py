@@ -72,7 +72,8 @@ class TreeStatistics:
 class RefcountStatistics:
     """Refcounts against references, in clusters, over the larger of virtual size and file.
 
-    ``rebuild`` says how many of ``error`` have a stored refcount of 0 under a reference.
+    ``rebuild`` says how many of ``error`` have a stored refcount of 0 under a reference. Past the
+    end of the file a refcount counts as a leak here, though not in QEMU's totals.
     """
 
     error: int = 0

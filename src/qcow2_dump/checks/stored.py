@@ -72,16 +72,20 @@ class StoredRefcounts:
 
     def chunks(self, clusters: int) -> Iterator[StoredChunk]:
         """The stored refcounts of the first ``clusters`` clusters, in order and in pieces."""
+        for index in range(-(-clusters // self._geometry.refcounts_per_block)):
+            yield from self.block_chunks(index, clusters)
+
+    def block_chunks(self, index: int, clusters: int) -> Iterator[StoredChunk]:
+        """What `chunks` gives for the block at ``index`` of the refcount table."""
         per_block = self._geometry.refcounts_per_block
-        for index in range(-(-clusters // per_block)):
-            first = index * per_block
-            end = min(first + per_block, clusters)
-            if index >= len(self.entries) or self.offsets[index] == 0:
-                yield StoredChunk(first, end, None)
-            elif self.unreadable[index]:
-                yield StoredChunk(first, end, None, readable=False)
-            else:
-                yield from self._block_chunks(int(self.offsets[index]), first, end)
+        first = index * per_block
+        end = min(first + per_block, clusters)
+        if index >= len(self.entries) or self.offsets[index] == 0:
+            yield StoredChunk(first, end, None)
+        elif self.unreadable[index]:
+            yield StoredChunk(first, end, None, readable=False)
+        else:
+            yield from self._read_chunks(int(self.offsets[index]), first, end)
 
     def is_one(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some host clusters (int64) have a stored refcount of exactly 1: bool[n].
@@ -120,7 +124,7 @@ class StoredRefcounts:
             values[chosen] = block[clusters[chosen] % per_block]
         return values
 
-    def _block_chunks(self, offset: int, first: int, end: int) -> Iterator[StoredChunk]:
+    def _read_chunks(self, offset: int, first: int, end: int) -> Iterator[StoredChunk]:
         bits = self._geometry.refcount_bits
         step = min(_CHUNK, self._geometry.refcounts_per_block)
         for start in range(first, end, step):
