@@ -19,6 +19,7 @@ disk.qcow2: CORRUPT - 1 kind of damage, 128 KiB of the guest's disk unreadable, 
   l2.beyond-end   2 L2 entries point past the end of the file
       L2 table 0x40000, entries 3-4 (file offset 0x40018)   guest 0x30000-0x4ffff   \
 active, snapshot 1 "monday"
+      -> cannot be mended; repair --drop-unusable gives these guest ranges up
   refcount.leak   3 clusters (192 KiB) have a refcount higher than their references
       1 cluster (64 KiB) is waste, which can be freed
       2 clusters (128 KiB) may be guest data that got lost, and will not be freed:

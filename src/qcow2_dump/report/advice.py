@@ -6,7 +6,7 @@ image before the cause of the damage has been looked at.
 
 from dataclasses import dataclass
 
-from qcow2_dump.checks.catalogue import RULES, Severity
+from qcow2_dump.checks.catalogue import RULES, Impact, Severity
 from qcow2_dump.checks.findings import Finding
 from qcow2_dump.checks.result import CheckResult, TreeStatistics
 from qcow2_dump.checks.verdict import Verdict
@@ -15,7 +15,16 @@ from qcow2_dump.report import commands
 from qcow2_dump.report.escape import quoted
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["Advice", "advise", "repair_command"]
+__all__ = ["Advice", "advise", "mending", "repair_command"]
+
+_MENDING = {
+    "--errors": "can be mended: repair --errors",
+    "--all": "can be mended: repair --all",
+    "--reuse": "can be mended: repair --reuse gives each owner a copy of its own",
+    "--drop-unusable": "cannot be mended; repair --drop-unusable gives these guest ranges up",
+    "--drop-bitmaps": "cannot be mended; repair --drop-bitmaps gives the bitmaps up",
+    "--drop-snapshot N": "cannot be mended; repair --drop-snapshot gives the snapshot up",
+}
 
 _DAMAGED = frozenset({Verdict.CORRUPT, Verdict.SNAPSHOT, Verdict.WRONG})
 _UNSAFE_TO_WRITE = (
@@ -60,6 +69,16 @@ def repair_command(finding: Finding, image: Image) -> str | None:
             return None
         words.append(str(position))
     return commands.command("repair", *words)
+
+
+def mending(code: str) -> str | None:
+    """Whether a kind of finding can be mended, and with which option; None for mere remarks."""
+    rule = RULES[code]
+    if rule.option is None:
+        damage = rule.severity in (Severity.CORRUPTION, Severity.LEAK)
+        return f"cannot be mended by itself: see explain {code}" if damage else None
+    # What may be done about leaks is told with their triage.
+    return _MENDING.get(rule.option)
 
 
 def _before_anything(result: CheckResult) -> list[str]:
@@ -136,7 +155,7 @@ def _worst_code(result: CheckResult) -> str | None:
         return (
             code != "file.truncated",
             rule.severity.rank,
-            not tally.guest_bytes,
+            rule.impact is Impact.NONE or not tally.guest_bytes,
             rule.option is None,
         )
 

@@ -1,9 +1,9 @@
 """The header and the snapshot list in the line shapes of the original tool, and its ``-H`` rows."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from qcow2_dump.image.info import FileFacts, ImageInfo
-from qcow2_dump.image.tables import SnapshotEntry
 from qcow2_dump.ondisk.header import (
     FIELD_OFFSETS,
     HEADER_FIELDS,
@@ -14,6 +14,9 @@ from qcow2_dump.ondisk.header import (
 from qcow2_dump.report.escape import printable
 from qcow2_dump.report.qemu_words import compression_name
 from qcow2_dump.report.units import clock, utc
+
+if TYPE_CHECKING:  # most images have none of these
+    from qcow2_dump.image.tables import SnapshotEntry
 
 __all__ = ["header_field_rows", "header_lines", "snapshot_lines"]
 
@@ -48,7 +51,7 @@ def header_lines(info: ImageInfo) -> Iterator[str]:
     yield from _newer_lines(info)
 
 
-def snapshot_lines(snapshots: tuple[SnapshotEntry, ...]) -> Iterator[str]:
+def snapshot_lines(snapshots: "tuple[SnapshotEntry, ...]") -> Iterator[str]:
     """The snapshot list: the line that scripts read, and one for people below it.
 
     Sizes in bytes, the date in UTC.

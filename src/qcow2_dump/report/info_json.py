@@ -12,7 +12,6 @@ from qcow2_dump.image.info import (
     ImageInfo,
     InfoFailure,
 )
-from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 from qcow2_dump.ondisk.constants import (
     SECTOR_SIZE,
     BitmapFlag,
@@ -21,11 +20,12 @@ from qcow2_dump.ondisk.constants import (
 )
 from qcow2_dump.ondisk.feature_bits import FEATURE_WORDS
 from qcow2_dump.ondisk.header import HEADER_FIELDS, Header
-from qcow2_dump.ondisk.luks import LuksHeader, LuksSlot
 from qcow2_dump.report.escape import plain
 from qcow2_dump.report.qemu_words import compression_name
 
 if TYPE_CHECKING:  # the types alone would cost more than the document
+    from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
+    from qcow2_dump.ondisk.luks import LuksHeader, LuksSlot
     from qcow2_dump.report import info_document as doc
 
 __all__ = ["failure_document", "info_document", "to_line"]
@@ -131,7 +131,7 @@ def _cipher(encryption: EncryptionFacts) -> "doc.Cipher":
     return cipher
 
 
-def _luks(luks: LuksHeader) -> "doc.Cipher":
+def _luks(luks: "LuksHeader") -> "doc.Cipher":
     cipher: doc.Cipher = {
         "format": "luks",
         "cipher-alg": plain(luks.cipher_alg),
@@ -148,7 +148,7 @@ def _luks(luks: LuksHeader) -> "doc.Cipher":
     return cipher
 
 
-def _slot(slot: LuksSlot) -> "doc.KeySlot":
+def _slot(slot: "LuksSlot") -> "doc.KeySlot":
     found: doc.KeySlot = {"active": slot.active, "key-offset": slot.key_offset}
     if slot.active:
         found["iters"] = slot.iterations
@@ -156,7 +156,7 @@ def _slot(slot: LuksSlot) -> "doc.KeySlot":
     return found
 
 
-def _snapshot(entry: SnapshotEntry) -> "doc.Snapshot":
+def _snapshot(entry: "SnapshotEntry") -> "doc.Snapshot":
     record = entry.record
     seconds, nanoseconds = divmod(record.vm_clock_nanoseconds, 1_000_000_000)
     snapshot: doc.Snapshot = {
@@ -202,7 +202,7 @@ def _features(info: ImageInfo) -> "list[doc.Feature]":
     ]
 
 
-def _qemu_bitmap(item: BitmapItem) -> "doc.QemuBitmap":
+def _qemu_bitmap(item: "BitmapItem") -> "doc.QemuBitmap":
     entry = item.entry
     flags = [(BitmapFlag.IN_USE, "in-use"), (BitmapFlag.AUTO, "auto")]
     return {
@@ -212,7 +212,7 @@ def _qemu_bitmap(item: BitmapItem) -> "doc.QemuBitmap":
     }
 
 
-def _bitmap(item: BitmapItem) -> "doc.Bitmap":
+def _bitmap(item: "BitmapItem") -> "doc.Bitmap":
     entry = item.entry
     bits = entry.granularity_bits
     return {

@@ -1,6 +1,7 @@
 """What an image says of itself, for people: sections of facts, and nothing that does not exist."""
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from qcow2_dump.image.info import (
     BackingFacts,
@@ -13,7 +14,6 @@ from qcow2_dump.image.info import (
     InfoFailure,
     Presence,
 )
-from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 from qcow2_dump.ondisk.constants import (
     BitmapFlag,
     CryptMethod,
@@ -21,11 +21,14 @@ from qcow2_dump.ondisk.constants import (
     IncompatibleFeature,
 )
 from qcow2_dump.ondisk.feature_bits import FEATURE_WORDS
-from qcow2_dump.ondisk.luks import LuksHeader
 from qcow2_dump.report.escape import SHOWN_NAME, printable, quoted
 from qcow2_dump.report.qemu_words import compat_level, compression_name
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.units import clock, counted, size, utc
+
+if TYPE_CHECKING:  # most images have none of these
+    from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
+    from qcow2_dump.ondisk.luks import LuksHeader
 
 __all__ = ["failure_report", "info_report"]
 
@@ -155,12 +158,12 @@ def _encryption(facts: EncryptionFacts) -> Iterator[tuple[str, str]]:
         yield "", f"header of {size(facts.length)} at {facts.offset:#x}" + _slots(facts.luks)
 
 
-def _cipher(luks: LuksHeader) -> str:
+def _cipher(luks: "LuksHeader") -> str:
     words = (luks.cipher_alg, luks.cipher_mode, luks.hash_spec)
     return ", ".join(printable(word) for word in words)
 
 
-def _slots(luks: LuksHeader | None) -> str:
+def _slots(luks: "LuksHeader | None") -> str:
     if luks is None:
         return ""
     used = sum(slot.active for slot in luks.slots)
@@ -243,7 +246,7 @@ def _feature(feature: FeatureFacts) -> str:
     return words if feature.is_set else f"{words} (not set)"
 
 
-def _snapshots(snapshots: tuple[SnapshotEntry, ...]) -> list[str]:
+def _snapshots(snapshots: "tuple[SnapshotEntry, ...]") -> list[str]:
     if not snapshots:
         return []
     rows: list[tuple[str, ...]] = [
@@ -253,7 +256,7 @@ def _snapshots(snapshots: tuple[SnapshotEntry, ...]) -> list[str]:
     return _table(rows)
 
 
-def _snapshot(entry: SnapshotEntry) -> tuple[str, ...]:
+def _snapshot(entry: "SnapshotEntry") -> tuple[str, ...]:
     record = entry.record
     return (
         f"[{entry.position}]",
@@ -277,11 +280,11 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _bitmaps(bitmaps: tuple[BitmapItem, ...]) -> list[str]:
+def _bitmaps(bitmaps: "tuple[BitmapItem, ...]") -> list[str]:
     return [_bitmap(item) for item in bitmaps[:_SHOWN_ROWS]]
 
 
-def _bitmap(item: BitmapItem) -> str:
+def _bitmap(item: "BitmapItem") -> str:
     entry = item.entry
     bits = entry.granularity_bits
     grain = size(1 << bits) if bits < 64 else f"2^{bits} bytes"

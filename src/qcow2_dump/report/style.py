@@ -1,16 +1,16 @@
 """Colours for a terminal. Whether there are any is decided by who asks for the report."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from qcow2_dump.checks.rule import Severity
-from qcow2_dump.checks.verdict import Verdict
+if TYPE_CHECKING:  # who has a verdict or a severity to show has imported them already
+    from qcow2_dump.checks.rule import Severity
+    from qcow2_dump.checks.verdict import Verdict
 
 __all__ = ["Style"]
 
 _RED, _GREEN, _YELLOW = "31", "32", "33"
 _BOLD, _DIM = "1", "2"
-
-_DAMAGED = frozenset({Verdict.CORRUPT, Verdict.SNAPSHOT, Verdict.WRONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,19 @@ class Style:
 
     color: bool = False
 
-    def verdict(self, words: str, verdict: Verdict) -> str:
+    def verdict(self, words: str, verdict: "Verdict") -> str:
         """Green for good, red for damage, yellow for everything in between."""
+        from qcow2_dump.checks.verdict import Verdict
+
         if verdict is Verdict.GOOD:
             return self._wrap(words, _BOLD, _GREEN)
-        return self._wrap(words, _BOLD, _RED if verdict in _DAMAGED else _YELLOW)
+        damaged = verdict in (Verdict.CORRUPT, Verdict.SNAPSHOT, Verdict.WRONG)
+        return self._wrap(words, _BOLD, _RED if damaged else _YELLOW)
 
-    def code(self, words: str, severity: Severity) -> str:
+    def code(self, words: str, severity: "Severity") -> str:
         """The code of a finding, by its severity."""
+        from qcow2_dump.checks.rule import Severity
+
         if severity is Severity.NOTE:
             return words
         return self._wrap(words, _RED if severity is Severity.CORRUPTION else _YELLOW)

@@ -10,7 +10,7 @@ from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageChecked
 from qcow2_dump.image.image import Image
-from qcow2_dump.report.advice import advise
+from qcow2_dump.report.advice import advise, mending
 from qcow2_dump.report.commands import planned
 from qcow2_dump.report.escape import SHOWN_NAME, printable
 from qcow2_dump.report.places import Place, Trees, claim, places
@@ -79,6 +79,9 @@ def _groups(
             yield from _triage(result)
         listed = _list if options.errors else _digest
         yield from listed(by_code[code], rule, result, trees, options.style)
+        how = mending(code)
+        if how is not None:
+            yield options.style.dim(f"      -> {how}")
 
 
 def _headline(rule: Rule, result: CheckResult) -> str:
@@ -139,7 +142,8 @@ def _list(
         for place in places([finding], trees, result.cluster_size):
             yield _place_line(place, style)
             message = printable(finding.message, 4 * SHOWN_NAME)
-            if message not in place.what:
+            # The line of a refcount says it all already.
+            if message not in place.what and not rule.in_clusters:
                 yield style.dim(f"        {message}")
             yield from _claimants(place, trees, style)
     left = result.tallies[rule.code].places - len(findings)
