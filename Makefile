@@ -12,7 +12,7 @@ PYTEST ?= -n 2
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
-CODE := src tests benchmarks scripts
+CODE := src tests benchmarks scripts examples
 
 .PHONY: help setup run test test-full lint format bench bench-full clean
 
