@@ -34,6 +34,10 @@ class ByteSource(ABC):
         Holes of a sparse file are left out; a source that cannot tell gives one range.
         """
 
+    def allocated(self) -> int | None:
+        """Bytes that the system has set aside for the source; None where that is not known."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing
         """Let go of what the source holds; reading afterwards is an error."""
 

@@ -58,6 +58,11 @@ class FileSource(ByteSource):
             yield data, min(hole, end)
             start = hole
 
+    def allocated(self) -> int | None:
+        """What the file takes up on its file system, in bytes; 0 for a device."""
+        # The unit of st_blocks is 512 bytes, whatever the block size of the file system.
+        return os.fstat(self._fd).st_blocks * 512
+
     def fileno(self) -> int:
         """The descriptor, for asking the system about the file."""
         return self._fd

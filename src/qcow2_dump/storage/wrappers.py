@@ -25,6 +25,10 @@ class WrappedSource(ByteSource):
         """Ask the inner source."""
         return self.inner.data_ranges(start, end)
 
+    def allocated(self) -> int | None:
+        """Ask the inner source."""
+        return self.inner.allocated()
+
     def close(self) -> None:
         """Close the inner source."""
         self.inner.close()

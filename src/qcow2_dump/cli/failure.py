@@ -1,0 +1,21 @@
+"""The one line about an image that could not be used."""
+
+from qcow2_dump.cli import exit_status
+from qcow2_dump.cli.output import complain
+from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.report.escape import printable
+
+__all__ = ["report_failure"]
+
+
+def report_failure(command: str, image: str, error: Qcow2Error) -> int:
+    """Say on standard error what failed about an image; returns the exit status.
+
+    A file that the image names is named as well. Names come from images, so they are escaped.
+    """
+    reason = str(error)
+    place = error.filename if isinstance(error, OSError) else None
+    if isinstance(place, str) and place != image:
+        reason = f"{place}: {reason}"
+    complain(f"qcow2-dump {command}: {printable(image)}: {printable(reason)}")
+    return exit_status.of_errno(error.errno)

@@ -1,0 +1,163 @@
+"""What the guest ranges of one tree are mapped to, in guest order and in bounded memory.
+
+A walk over a tree of the image alone: what lies below it is for `image.layers`. Tables are
+decoded many entries at a time, and neighbours that are mapped alike become one extent.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.errors import SourceError
+from qcow2_dump.image.extents import ExtentBatch
+from qcow2_dump.image.image import Image
+from qcow2_dump.image.l2_runs import L2Decoder
+from qcow2_dump.image.problems import Problem
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET, SECTOR_SIZE
+from qcow2_dump.ondisk.mapping import ClusterType
+
+__all__ = ["TreeRoot", "disk_end", "tree_extents"]
+
+# L2 entries decoded at a time, and L1 entries held at a time: 512 KiB and 1 MiB.
+_BATCH_ENTRIES = 1 << 16
+_L1_ENTRIES = 1 << 17
+
+
+class TreeRoot(Protocol):
+    """Where a tree starts: its L1 table (bytes, entries) and the size of its disk in bytes.
+
+    A tree that is not usable has an L1 table that cannot be read where the image says it is.
+    """
+
+    @property
+    def l1_offset(self) -> int: ...
+    @property
+    def l1_size(self) -> int: ...
+    @property
+    def disk_size(self) -> int: ...
+    @property
+    def usable(self) -> bool: ...
+
+
+def disk_end(root: TreeRoot) -> int:
+    """The end of a tree's disk in bytes: QEMU only uses its whole sectors."""
+    return min(root.disk_size, MAX_FILE_OFFSET) // SECTOR_SIZE * SECTOR_SIZE
+
+
+def tree_extents(
+    image: Image, root: TreeRoot, start: int = 0, end: int | None = None
+) -> Iterator[ExtentBatch]:
+    """The extents of a guest range (bytes; default: the whole disk), all of depth 0.
+
+    The batches follow each other without gaps. What is not allocated is not called zero, as
+    something may lie below. Tables that cannot be read give extents with a problem.
+    """
+    stop = disk_end(root) if end is None else min(end, disk_end(root))
+    if start >= stop:
+        return
+    if not root.usable:
+        yield ExtentBatch.one(start, stop, ClusterType.NORMAL, Problem.L1_UNREADABLE)
+        return
+    walk = _Walk(image, root)
+    geometry = image.geometry
+    for batch in walk.clusters(start >> geometry.cluster_bits, geometry.clusters(stop)):
+        clipped = batch.clip(start, stop)
+        if len(clipped):
+            yield clipped
+
+
+class _Walk:
+    """Walks guest clusters, a range of one table or several whole tables at a time."""
+
+    def __init__(self, image: Image, root: TreeRoot) -> None:
+        self._image = image
+        self._geometry = image.geometry
+        self._root = root
+        self._decoder = L2Decoder(image)
+        self._rows_at_once = max(1, _BATCH_ENTRIES // self._geometry.l2_entries)
+        # Made once: fresh ones cost more than the reading.
+        entries = min(_BATCH_ENTRIES, self._rows_at_once * self._geometry.l2_entries)
+        self._bytes = bytearray(entries * self._geometry.l2_entry_size)
+        self._words = np.zeros(len(self._bytes) // 8, dtype=np.uint64)
+
+    def clusters(self, first: int, end: int) -> Iterator[ExtentBatch]:
+        """The extents of the guest clusters ``first`` to ``end``, not included."""
+        per_table = self._geometry.l2_entries
+        mapped = min(end, self._root.l1_size * per_table)
+        at = first
+        while at < mapped:
+            index = at // per_table
+            count = min(_L1_ENTRIES, -(-mapped // per_table) - index)
+            stop = min(mapped, (index + count) * per_table)
+            try:
+                raw = self._image.source.read(self._root.l1_offset + 8 * index, 8 * count)
+            except SourceError:
+                yield self._gap(at, stop, ClusterType.NORMAL, Problem.L1_UNREADABLE)
+            else:
+                offsets = arrays.l1_offsets(arrays.decode_u64(raw))
+                yield from self._below(index, offsets.view(np.int64), at, stop)
+            at = stop
+        if at < end:
+            # QEMU takes what the L1 table does not reach for unallocated.
+            yield self._gap(at, end, ClusterType.UNALLOCATED)
+
+    def _below(
+        self, base: int, offsets: NDArray[np.int64], first: int, end: int
+    ) -> Iterator[ExtentBatch]:
+        """Clusters below some L1 entries, the first of which has the index ``base``."""
+        per_table = self._geometry.l2_entries
+        used = iter((np.flatnonzero(offsets) + base).tolist())
+        following = next(used, None)
+        at = first
+        while at < end:
+            row, column = divmod(at, per_table)
+            while following is not None and following < row:
+                following = next(used, None)
+            if following is None or following - row >= self._rows_at_once:
+                stop = end if following is None else min(end, following * per_table)
+                yield self._gap(at, stop, ClusterType.UNALLOCATED)
+            elif column or end - at < per_table or per_table > _BATCH_ENTRIES:
+                stop = min(end, at + _BATCH_ENTRIES, (row + 1) * per_table)
+                yield self._tables(offsets[row - base : row - base + 1], at, stop)
+            else:
+                rows = min((end - at) // per_table, self._rows_at_once)
+                stop = at + rows * per_table
+                yield self._tables(offsets[row - base : row - base + rows], at, stop)
+            at = stop
+
+    def _gap(
+        self, first: int, end: int, kind: ClusterType, problem: Problem = Problem.NONE
+    ) -> ExtentBatch:
+        bits = self._geometry.cluster_bits
+        return ExtentBatch.one(first << bits, min(end << bits, MAX_FILE_OFFSET), kind, problem)
+
+    def _tables(self, offsets: NDArray[np.int64], first: int, end: int) -> ExtentBatch:
+        """Clusters of whole tables, or of a part of one."""
+        width = self._geometry.l2_entry_size
+        columns = (end - first) // len(offsets)
+        row_bytes = columns * width
+        buffer = memoryview(self._bytes)[: row_bytes * len(offsets)]
+        skipped = first % self._geometry.l2_entries * width
+        problems = np.zeros(len(offsets), dtype=np.uint8)
+        for row, offset in enumerate(offsets.tolist()):
+            part = buffer[row * row_bytes : (row + 1) * row_bytes]
+            problems[row] = self._read(offset, skipped, part)
+        words = arrays.decode_u64(buffer, out=self._words[: len(buffer) // 8])
+        bitmaps = words[1::2] if width == 16 else None
+        return self._decoder.extents(first, words[:: width // 8], bitmaps, problems)
+
+    def _read(self, table: int, skipped: int, part: memoryview) -> Problem:
+        """Read a part of a table, zeros if there is none; say what is wrong with where it lies."""
+        if table and self._geometry.is_aligned(table):
+            try:
+                self._image.source.read_into(table + skipped, part)
+            except SourceError:
+                part[:] = bytes(len(part))
+                return Problem.L2_UNREADABLE
+        else:
+            part[:] = bytes(len(part))
+            return Problem.L2_UNALIGNED if table else Problem.NONE
+        return Problem.L2_BEYOND_END if table >= self._image.source.size else Problem.NONE

@@ -1,0 +1,155 @@
+"""Runs of L2 entries that are mapped alike (format sections 2.3, 2.4 and 3).
+
+The vector twin of `image.lookup`: both say the same of every guest offset, which a test holds.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.image.extents import NO_HOST, ExtentBatch
+from qcow2_dump.image.image import Image
+from qcow2_dump.image.problems import Problem
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import SECTOR_SIZE
+from qcow2_dump.ondisk.mapping import SUBCLUSTER_ALLOCATED_MASK, SUBCLUSTER_ZERO_MASK, ClusterType
+
+__all__ = ["L2Decoder"]
+
+# Clusters whose subclusters are told apart at a time.
+_EXPANDED = 1 << 11
+
+_NO_BITS = np.uint64(0)
+_ALL_DATA = np.uint64(SUBCLUSTER_ALLOCATED_MASK)
+_ALL_ZERO = np.uint64(SUBCLUSTER_ZERO_MASK)
+_HALF = np.uint64(32)
+_SHIFTS = np.arange(32, dtype=np.uint64)
+_ONE = np.uint64(1)
+
+_UNALLOCATED = np.uint8(ClusterType.UNALLOCATED)
+_ZERO_PLAIN = np.uint8(ClusterType.ZERO_PLAIN)
+_ZERO_ALLOC = np.uint8(ClusterType.ZERO_ALLOC)
+_NORMAL = np.uint8(ClusterType.NORMAL)
+_COMPRESSED = np.uint8(ClusterType.COMPRESSED)
+
+_HIDDEN = np.array([problem.hides_mapping for problem in Problem])
+
+_U8 = NDArray[np.uint8]
+_I64 = NDArray[np.int64]
+_U64 = NDArray[np.uint64]
+
+
+class L2Decoder:
+    """Turns L2 entries into extents."""
+
+    def __init__(self, image: Image) -> None:
+        self._geometry = image.geometry
+        self._version_2 = not image.header.is_v3
+        self._data_file = image.header.has_data_file
+        self._end = -(-image.source.size // SECTOR_SIZE) * SECTOR_SIZE
+
+    def extents(
+        self, first: int, raw: _U64, bitmaps: _U64 | None, table_problems: _U8
+    ) -> ExtentBatch:
+        """The extents of the guest clusters from ``first`` on, of depth 0.
+
+        ``raw`` holds their entries, ``bitmaps`` their subclusters with extended L2; both are
+        uint64 of one length. ``table_problems`` (uint8) is for as many equal parts of them, one
+        for each table.
+        """
+        kind, host, problem = self._clusters(first, raw)
+        if table_problems.any():
+            per_cluster = np.repeat(table_problems, len(raw) // len(table_problems))
+            problem = np.where(per_cluster != 0, per_cluster, problem)
+            kind[_HIDDEN[per_cluster]] = _NORMAL
+        size = self._geometry.cluster_size
+        if bitmaps is None:
+            return _runs(first * size, size, kind, host, problem)
+        return self._extended(first, kind, host, problem, bitmaps)
+
+    def _clusters(self, first: int, raw: _U64) -> tuple[_U8, _I64, _U8]:
+        """Type, host offset and problem of whole clusters."""
+        kind = arrays.cluster_types(
+            raw, extended_l2=self._geometry.extended_l2, data_file=self._data_file
+        )
+        placed = (kind == _NORMAL) | (kind == _ZERO_ALLOC)
+        host = arrays.l2_offsets(raw).view(np.int64)
+        host *= placed
+        problem = np.zeros(len(raw), dtype=np.uint8)
+        if self._data_file:
+            guest = np.arange(first, first + len(raw)) << self._geometry.cluster_bits
+            problem[placed & (host != guest)] = Problem.DATA_FILE_OFFSET
+            problem[kind == _COMPRESSED] = Problem.COMPRESSED_IN_DATA_FILE
+        else:
+            self._judge_places(raw, kind, host, problem)
+        if self._version_2:
+            problem[(kind == _ZERO_PLAIN) | (kind == _ZERO_ALLOC)] = Problem.ZERO_IN_V2
+        np.copyto(host, NO_HOST, where=~placed)
+        return kind, host, problem
+
+    def _judge_places(self, raw: _U64, kind: _U8, host: _I64, problem: _U8) -> None:
+        """Mark what lies past the end of the file, and what is unaligned."""
+        if int(host.max()) >= self._end:
+            problem[host >= self._end] = Problem.BEYOND_END
+        within = self._geometry.cluster_size - 1
+        if int(np.bitwise_or.reduce(host)) & within:
+            problem[(host & within) != 0] = Problem.UNALIGNED
+        packed = np.flatnonzero(kind == _COMPRESSED)
+        if len(packed):
+            offsets, _ = arrays.compressed_extents(raw[packed], self._geometry.cluster_bits)
+            problem[packed[offsets >= np.uint64(self._end)]] = Problem.BEYOND_END
+
+    def _extended(
+        self, first: int, base: _U8, host: _I64, problem: _U8, bitmaps: _U64
+    ) -> ExtentBatch:
+        """Extents of subclusters, which most clusters need not be cut into."""
+        normal = (base == _NORMAL) & (host != NO_HOST)
+        nothing = base == _UNALLOCATED
+        data, zero = bitmaps & _ALL_DATA, bitmaps & _ALL_ZERO
+        wrong = normal & ((data & (zero >> _HALF)) != 0) | nothing & (data != 0)
+        problem[wrong & (problem == 0)] = Problem.SUBCLUSTERS
+        kind = base.copy()
+        kind[normal & (bitmaps == _NO_BITS)] = _UNALLOCATED
+        kind[normal & (bitmaps == _ALL_ZERO)] = _ZERO_ALLOC
+        kind[nothing & (zero == _ALL_ZERO)] = _ZERO_PLAIN
+        mixed = (kind == _NORMAL) & normal & (bitmaps != _ALL_DATA)
+        mixed |= (kind == _UNALLOCATED) & nothing & (zero != 0)
+        size, unit = self._geometry.cluster_size, self._geometry.subcluster_size
+        pieces = []
+        for start in range(0, len(base), _EXPANDED):
+            part = slice(start, start + _EXPANDED)
+            offset = (first + start) * size
+            if not mixed[part].any():
+                pieces.append(_runs(offset, size, kind[part], host[part], problem[part]))
+                continue
+            inner = _subclusters(base[part], normal[part], nothing[part], bitmaps[part])
+            places = host[part, None] + unit * np.arange(32)
+            places[host[part] == NO_HOST] = NO_HOST
+            each = np.repeat(problem[part], 32)
+            pieces.append(_runs(offset, unit, inner.reshape(-1), places.reshape(-1), each))
+        return ExtentBatch.join(pieces)
+
+
+def _subclusters(
+    base: _U8, normal: NDArray[np.bool_], nothing: NDArray[np.bool_], bitmaps: _U64
+) -> _U8:
+    """The type of each subcluster, uint8[clusters, 32]; data wins where the bits disagree."""
+    data = (bitmaps[:, None] >> _SHIFTS) & _ONE != 0
+    zero = (bitmaps[:, None] >> (_SHIFTS + _HALF)) & _ONE != 0
+    kind = np.repeat(base[:, None], 32, axis=1)
+    kind[normal] = np.where(zero[normal], _ZERO_ALLOC, _UNALLOCATED)
+    kind[normal[:, None] & data] = _NORMAL
+    kind[nothing[:, None] & zero] = _ZERO_PLAIN
+    return kind
+
+
+def _runs(offset: int, unit: int, kind: _U8, host: _I64, problem: _U8) -> ExtentBatch:
+    """Join neighbours that are mapped alike; each entry stands for ``unit`` guest bytes."""
+    goes_on = host[:-1] + unit
+    np.copyto(goes_on, NO_HOST, where=host[:-1] == NO_HOST)
+    head = np.ones(len(kind), dtype=np.bool_)
+    np.not_equal(host[1:], goes_on, out=head[1:])
+    head[1:] |= kind[1:] != kind[:-1]
+    head[1:] |= problem[1:] != problem[:-1]
+    heads = np.flatnonzero(head)
+    length = np.diff(heads, append=len(kind)) * unit
+    return ExtentBatch.make(offset + heads * unit, length, host[heads], kind[heads], problem[heads])
