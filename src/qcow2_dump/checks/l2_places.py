@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, FindingLog, Table
 from qcow2_dump.checks.l2_tables import L2Batch
+from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
 
 __all__ = ["TablePlace", "report_copied"]
@@ -132,7 +133,7 @@ def report_copied(
     readable = facts.stored.is_readable(clusters)
     if readable is not None:
         rows, columns, clusters = rows[readable], columns[readable], clusters[readable]
-    for row in np.unique(rows).tolist():
+    for row in arrays.distinct(rows).tolist():
         table = int(batch.tables[row])
         offset = int(tables.offset[table])
         if offset == 0 or not _is_judged(facts, offset):

@@ -131,7 +131,7 @@ def _why(facts: CheckFacts, code: str, raw: int) -> str:
 
 def _guest_bytes(facts: CheckFacts, places: NDArray[np.int64]) -> int:
     """Bytes of the virtual disk that some slots map, each L1 index once."""
-    indices = np.unique(facts.slots.l1_index[places])
+    indices = arrays.distinct(facts.slots.l1_index[places])
     span, size = facts.image.geometry.l1_span, facts.image.header.size
     whole = int(np.count_nonzero(indices < size // span))
     partial = bool((indices == size // span).any())

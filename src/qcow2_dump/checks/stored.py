@@ -115,7 +115,7 @@ class StoredRefcounts:
         per_block = self._geometry.refcounts_per_block
         values = np.zeros(len(clusters), dtype=np.uint64)
         blocks = clusters // per_block
-        for index in np.unique(blocks[blocks < len(self.entries)]).tolist():
+        for index in arrays.distinct(blocks[blocks < len(self.entries)]).tolist():
             offset = int(self.offsets[index])
             if offset == 0 or self.unreadable[index]:
                 continue

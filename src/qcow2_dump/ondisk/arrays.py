@@ -138,6 +138,17 @@ def cluster_indices(offsets: U64, cluster_bits: int, out: I64 | None = None) -> 
     return indices.view(np.int64) if out is None else out
 
 
+def distinct(values: I64) -> I64:
+    """The different ones of some int64 values, ascending.
+
+    ``np.unique`` without further results would import ``numpy.ma``, a tenth of our start-up.
+    """
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]
+
+
 def bitmap_entry_kinds(raw: U64, cluster_bits: int = 9) -> U8:
     """The BitmapEntryKind of each bitmap table entry, uint8, same shape (section 6.2)."""
     offsets = raw & _BITMAP_OFFSET
