@@ -6,22 +6,19 @@ Opening is lenient (architecture, idea 1): only what cannot be interpreted at al
 import os
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from qcow2_dump.errors import NotQcow2Error
 from qcow2_dump.image.resolver import LookForFiles, Resolver
-from qcow2_dump.image.tables import (
-    BitmapDirectory,
-    SnapshotTable,
-    read_bitmap_directory,
-    read_snapshot_table,
-)
 from qcow2_dump.ondisk.constants import MAX_CLUSTER_BITS, AutoclearFeature
 from qcow2_dump.ondisk.extensions import ExtensionArea, backing_file_name, parse_extensions
 from qcow2_dump.ondisk.geometry import Geometry
 from qcow2_dump.ondisk.header import Header
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.file import FileSource
+
+if TYPE_CHECKING:  # imported when there are such tables: `info` has to start at once
+    from qcow2_dump.image.tables import BitmapDirectory, SnapshotTable
 
 __all__ = ["Image", "open_image"]
 
@@ -55,8 +52,10 @@ class Image:
         return backing_file_name(self.header_cluster, self.header)
 
     @cached_property
-    def snapshot_table(self) -> SnapshotTable:
+    def snapshot_table(self) -> "SnapshotTable":
         """The snapshot table, as far as it can be read."""
+        from qcow2_dump.image.tables import read_snapshot_table
+
         return read_snapshot_table(self.source, self.header)
 
     @property
@@ -65,10 +64,14 @@ class Image:
         return self.header.is_v3 and AutoclearFeature.BITMAPS in self.header.autoclear
 
     @cached_property
-    def bitmap_directory(self) -> BitmapDirectory | None:
+    def bitmap_directory(self) -> "BitmapDirectory | None":
         """The bitmap directory, trusted or not; None without a readable extension."""
         extension = self.extensions.bitmaps
-        return read_bitmap_directory(self.source, extension) if extension else None
+        if extension is None:
+            return None
+        from qcow2_dump.image.tables import read_bitmap_directory
+
+        return read_bitmap_directory(self.source, extension)
 
     def close(self) -> None:
         """Close the source."""

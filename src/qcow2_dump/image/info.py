@@ -4,13 +4,15 @@ Named tuples: they cost a tenth of a dataclass at import time, and `info` has to
 Names, paths and formats are untrusted bytes. Sizes and offsets are bytes.
 """
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qcow2_dump.image.preallocation import Preallocation
-from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 from qcow2_dump.ondisk.extension_records import BitmapsExtension, Extension
 from qcow2_dump.ondisk.header import Header, HeaderField
-from qcow2_dump.ondisk.luks import LuksHeader
+
+if TYPE_CHECKING:  # most images have none of these
+    from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
+    from qcow2_dump.ondisk.luks import LuksHeader
 
 __all__ = [
     "BackingFacts",
@@ -75,7 +77,7 @@ class EncryptionFacts(NamedTuple):
     method: int
     offset: int | None = None
     length: int | None = None
-    luks: LuksHeader | None = None
+    luks: "LuksHeader | None" = None
 
 
 class BackingFacts(NamedTuple):
@@ -110,10 +112,10 @@ class ImageInfo(NamedTuple):
     header: Header
     extensions: tuple[Extension, ...]
     features: tuple[FeatureFacts, ...]
-    snapshots: tuple[SnapshotEntry, ...]
+    snapshots: "tuple[SnapshotEntry, ...]"
     bitmaps_extension: BitmapsExtension | None
     bitmaps_valid: bool
-    bitmaps: tuple[BitmapItem, ...]
+    bitmaps: "tuple[BitmapItem, ...]"
     encryption: EncryptionFacts | None
     backing: BackingFacts | None
     data_file: DataFileFacts | None

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 from qcow2_dump.errors import SourceError
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET
-from qcow2_dump.ondisk.mapping import L1_OFFSET_MASK, L2_OFFSET_MASK, EntryFlag
 
 __all__ = ["Preallocation", "preallocation"]
 
@@ -52,6 +51,10 @@ def _first_gap(image: Image) -> Preallocation | None:
     if not geometry.is_aligned(header.l1_table_offset):
         return Preallocation(None, "the L1 table is not where it can be read")
     # The whole L1 first: it is small, and a disk that is not full mostly shows it there.
+    if not all(map(all, _l1_parts(image, needed))):
+        return Preallocation("off")
+    from qcow2_dump.ondisk.mapping import L1_OFFSET_MASK
+
     for l1 in _l1_parts(image, needed):
         if not all(map(L1_OFFSET_MASK.__and__, l1)):
             return Preallocation("off")
@@ -80,6 +83,8 @@ def _l1_parts(image: Image, needed: int) -> Iterator[tuple[int, ...]]:
 
 def _is_full(image: Image, offset: int, entries: int) -> bool:
     """Whether the first entries of an L2 table all have a host cluster."""
+    from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, EntryFlag
+
     words = _words(image, offset, entries * image.geometry.l2_entry_size // 8)
     mask = L2_OFFSET_MASK | int(EntryFlag.COMPRESSED)
     if image.header.has_data_file:

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qcow2_dump.errors import FormatError, NotQcow2Error, Qcow2Error, SourceError
 from qcow2_dump.image.backing_names import full_backing_name, plain_backing_path
@@ -22,21 +22,17 @@ from qcow2_dump.image.info import (
     Problem,
 )
 from qcow2_dump.image.preallocation import preallocation
-from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
-from qcow2_dump.ondisk.bitmaps import bitmap_entry_rules, bitmap_extension_rules
-from qcow2_dump.ondisk.constants import (
-    MAX_READABLE_OFFSET,
-    AutoclearFeature,
-    CryptMethod,
-)
+from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, AutoclearFeature, CryptMethod
 from qcow2_dump.ondisk.feature_bits import KNOWN_FEATURES
 from qcow2_dump.ondisk.header import HEADER_FIELDS, UNKNOWN_OFFSET, HeaderField
 from qcow2_dump.ondisk.header_rules import broken_header_rules
-from qcow2_dump.ondisk.snapshots import snapshot_record_rules
 from qcow2_dump.operations.requests import InfoRequest
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.file import FileSource
 from qcow2_dump.storage.mounts import file_system
+
+if TYPE_CHECKING:  # imported when an image has such tables
+    from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 
 __all__ = ["gather_info", "read_infos"]
 
@@ -104,8 +100,12 @@ class _Gatherer:
             Problem("header extensions", rule.message) for rule in image.extensions.problems
         ]
 
-    def snapshots(self) -> tuple[SnapshotEntry, ...]:
+    def snapshots(self) -> "tuple[SnapshotEntry, ...]":
         """The snapshot records that lie inside the file, and could be read."""
+        if not self._image.header.nb_snapshots:
+            return ()
+        from qcow2_dump.ondisk.snapshots import snapshot_record_rules
+
         part = "snapshot table"
         table = self._read(part, lambda: self._image.snapshot_table)
         if table is None:
@@ -123,7 +123,7 @@ class _Gatherer:
                 self._note(who, rule.message)
         return inside
 
-    def bitmaps(self) -> tuple[BitmapItem, ...]:
+    def bitmaps(self) -> "tuple[BitmapItem, ...]":
         """The bitmap directory entries that could be read, whether the header vouches or not."""
         image = self._image
         directory = self._read("bitmap directory", lambda: image.bitmap_directory)
@@ -132,6 +132,8 @@ class _Gatherer:
         if not image.bitmaps_valid:
             self._note("bitmap directory", "out of date: autoclear bit 0 does not vouch for it")
             return directory.entries
+        from qcow2_dump.ondisk.bitmaps import bitmap_entry_rules, bitmap_extension_rules
+
         for rule in bitmap_extension_rules(directory.extension, image.geometry):
             self._note("bitmap directory", rule.message)
         if directory.problem is not None:
