@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from qcow2_dump.errors import NotQcow2Error
 from qcow2_dump.image.resolver import LookForFiles, Resolver
-from qcow2_dump.ondisk.constants import MAX_CLUSTER_BITS, AutoclearFeature
+from qcow2_dump.ondisk.constants import AutoclearFeature
 from qcow2_dump.ondisk.extensions import ExtensionArea, backing_file_name, parse_extensions
 from qcow2_dump.ondisk.geometry import Geometry
-from qcow2_dump.ondisk.header import Header
+from qcow2_dump.ondisk.header import UNKNOWN_OFFSET, Header
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.file import FileSource
 
@@ -35,10 +35,11 @@ class Image:
         self.resolver: Resolver = resolver or LookForFiles()
         if source.size == 0:
             raise NotQcow2Error("not a qcow2 image: the file is empty")
-        first = source.read(0, min(source.size, 1 << MAX_CLUSTER_BITS))
-        self.header = Header.unpack(first)
+        # No more than the first cluster: what lies behind it may be unreadable.
+        cluster_size = Header.unpack(source.read(0, UNKNOWN_OFFSET)).cluster_size
+        self.header_cluster = source.read(0, min(source.size, cluster_size))
+        self.header = Header.unpack(self.header_cluster)
         self.geometry: Geometry = self.header.geometry
-        self.header_cluster = first[: self.geometry.cluster_size]
         self.extensions: ExtensionArea = parse_extensions(self.header_cluster, self.header)
 
     @property
