@@ -46,4 +46,4 @@ def _text(run: "MapRun", details: bool, color: str) -> Iterator[str]:
 
     name = Trees(run.image).name(run.tree.label)
     style = Style(wants_color(color))
-    return map_table(run.batches(), run.tree, run.disk, name, details=details, style=style)
+    return map_table(run.batches(), run.disk, name, details=details, style=style)

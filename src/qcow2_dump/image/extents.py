@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.image.problems import Problem
+from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.mapping import ClusterType
 
 __all__ = ["NO_HOST", "Extent", "ExtentBatch", "Runs", "merge_runs", "overlay"]
@@ -32,7 +32,7 @@ class Extent:
     zero: bool
     host_offset: int | None
     depth: int
-    problem: Problem
+    problem: MappingProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class ExtentBatch:
         return cls(start, length, host, kind, zero, np.zeros(len(start), np.int16), problem)
 
     @classmethod
-    def one(cls, start: int, end: int, kind: ClusterType, problem: Problem = Problem.NONE) -> Self:
+    def one(
+        cls, start: int, end: int, kind: ClusterType, problem: MappingProblem = MappingProblem.NONE
+    ) -> Self:
         """A single extent without a place."""
         return cls.make(
             np.array([start], np.int64),
@@ -101,7 +103,9 @@ class ExtentBatch:
         columns = (getattr(self, field.name).tolist() for field in fields(self))
         for start, length, host, kind, zero, depth, problem in zip(*columns, strict=True):
             place = None if host == NO_HOST else host
-            yield Extent(start, length, ClusterType(kind), zero, place, depth, Problem(problem))
+            yield Extent(
+                start, length, ClusterType(kind), zero, place, depth, MappingProblem(problem)
+            )
 
     def take(self, chosen: NDArray[Any] | slice) -> Self:
         """The rows that an index array, a mask or a slice chooses."""

@@ -5,46 +5,25 @@ decoded many entries at a time, and neighbours that are mapped alike become one 
 """
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.image.extents import ExtentBatch
+from qcow2_dump.image.guest_tree import TreeRoot, disk_end
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.l2_runs import L2Decoder
-from qcow2_dump.image.problems import Problem
+from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk import arrays
-from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET, SECTOR_SIZE
+from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET
 from qcow2_dump.ondisk.mapping import ClusterType
 
-__all__ = ["TreeRoot", "disk_end", "tree_extents"]
+__all__ = ["tree_extents"]
 
 # L2 entries decoded at a time, and L1 entries held at a time: 512 KiB and 1 MiB.
 _BATCH_ENTRIES = 1 << 16
 _L1_ENTRIES = 1 << 17
-
-
-class TreeRoot(Protocol):
-    """Where a tree starts: its L1 table (bytes, entries) and the size of its disk in bytes.
-
-    A tree that is not usable has an L1 table that cannot be read where the image says it is.
-    """
-
-    @property
-    def l1_offset(self) -> int: ...
-    @property
-    def l1_size(self) -> int: ...
-    @property
-    def disk_size(self) -> int: ...
-    @property
-    def usable(self) -> bool: ...
-
-
-def disk_end(root: TreeRoot) -> int:
-    """The end of a tree's disk in bytes: QEMU only uses its whole sectors."""
-    return min(root.disk_size, MAX_FILE_OFFSET) // SECTOR_SIZE * SECTOR_SIZE
 
 
 def tree_extents(
@@ -59,7 +38,7 @@ def tree_extents(
     if start >= stop:
         return
     if not root.usable:
-        yield ExtentBatch.one(start, stop, ClusterType.NORMAL, Problem.L1_UNREADABLE)
+        yield ExtentBatch.one(start, stop, ClusterType.NORMAL, MappingProblem.L1_UNREADABLE)
         return
     walk = _Walk(image, root)
     geometry = image.geometry
@@ -95,7 +74,7 @@ class _Walk:
             try:
                 raw = self._image.source.read(self._root.l1_offset + 8 * index, 8 * count)
             except SourceError:
-                yield self._gap(at, stop, ClusterType.NORMAL, Problem.L1_UNREADABLE)
+                yield self._gap(at, stop, ClusterType.NORMAL, MappingProblem.L1_UNREADABLE)
             else:
                 offsets = arrays.l1_offsets(arrays.decode_u64(raw))
                 yield from self._below(index, offsets.view(np.int64), at, stop)
@@ -129,7 +108,7 @@ class _Walk:
             at = stop
 
     def _gap(
-        self, first: int, end: int, kind: ClusterType, problem: Problem = Problem.NONE
+        self, first: int, end: int, kind: ClusterType, problem: MappingProblem = MappingProblem.NONE
     ) -> ExtentBatch:
         bits = self._geometry.cluster_bits
         return ExtentBatch.one(first << bits, min(end << bits, MAX_FILE_OFFSET), kind, problem)
@@ -149,15 +128,19 @@ class _Walk:
         bitmaps = words[1::2] if width == 16 else None
         return self._decoder.extents(first, words[:: width // 8], bitmaps, problems)
 
-    def _read(self, table: int, skipped: int, part: memoryview) -> Problem:
+    def _read(self, table: int, skipped: int, part: memoryview) -> MappingProblem:
         """Read a part of a table, zeros if there is none; say what is wrong with where it lies."""
         if table and self._geometry.is_aligned(table):
             try:
                 self._image.source.read_into(table + skipped, part)
             except SourceError:
                 part[:] = bytes(len(part))
-                return Problem.L2_UNREADABLE
+                return MappingProblem.L2_UNREADABLE
         else:
             part[:] = bytes(len(part))
-            return Problem.L2_UNALIGNED if table else Problem.NONE
-        return Problem.L2_BEYOND_END if table >= self._image.source.size else Problem.NONE
+            return MappingProblem.L2_UNALIGNED if table else MappingProblem.NONE
+        return (
+            MappingProblem.L2_BEYOND_END
+            if table >= self._image.source.size
+            else MappingProblem.NONE
+        )

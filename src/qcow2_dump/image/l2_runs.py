@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.image.extents import NO_HOST, ExtentBatch
 from qcow2_dump.image.image import Image
-from qcow2_dump.image.problems import Problem
+from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.ondisk.mapping import SUBCLUSTER_ALLOCATED_MASK, SUBCLUSTER_ZERO_MASK, ClusterType
@@ -31,7 +31,7 @@ _ZERO_ALLOC = np.uint8(ClusterType.ZERO_ALLOC)
 _NORMAL = np.uint8(ClusterType.NORMAL)
 _COMPRESSED = np.uint8(ClusterType.COMPRESSED)
 
-_HIDDEN = np.array([problem.hides_mapping for problem in Problem])
+_HIDDEN = np.array([problem.hides_mapping for problem in MappingProblem])
 
 _U8 = NDArray[np.uint8]
 _I64 = NDArray[np.int64]
@@ -77,26 +77,26 @@ class L2Decoder:
         problem = np.zeros(len(raw), dtype=np.uint8)
         if self._data_file:
             guest = np.arange(first, first + len(raw)) << self._geometry.cluster_bits
-            problem[placed & (host != guest)] = Problem.DATA_FILE_OFFSET
-            problem[kind == _COMPRESSED] = Problem.COMPRESSED_IN_DATA_FILE
+            problem[placed & (host != guest)] = MappingProblem.DATA_FILE_OFFSET
+            problem[kind == _COMPRESSED] = MappingProblem.COMPRESSED_IN_DATA_FILE
         else:
             self._judge_places(raw, kind, host, problem)
         if self._version_2:
-            problem[(kind == _ZERO_PLAIN) | (kind == _ZERO_ALLOC)] = Problem.ZERO_IN_V2
+            problem[(kind == _ZERO_PLAIN) | (kind == _ZERO_ALLOC)] = MappingProblem.ZERO_IN_V2
         np.copyto(host, NO_HOST, where=~placed)
         return kind, host, problem
 
     def _judge_places(self, raw: _U64, kind: _U8, host: _I64, problem: _U8) -> None:
         """Mark what lies past the end of the file, and what is unaligned."""
         if int(host.max()) >= self._end:
-            problem[host >= self._end] = Problem.BEYOND_END
+            problem[host >= self._end] = MappingProblem.BEYOND_END
         within = self._geometry.cluster_size - 1
         if int(np.bitwise_or.reduce(host)) & within:
-            problem[(host & within) != 0] = Problem.UNALIGNED
+            problem[(host & within) != 0] = MappingProblem.UNALIGNED
         packed = np.flatnonzero(kind == _COMPRESSED)
         if len(packed):
             offsets, _ = arrays.compressed_extents(raw[packed], self._geometry.cluster_bits)
-            problem[packed[offsets >= np.uint64(self._end)]] = Problem.BEYOND_END
+            problem[packed[offsets >= np.uint64(self._end)]] = MappingProblem.BEYOND_END
 
     def _extended(
         self, first: int, base: _U8, host: _I64, problem: _U8, bitmaps: _U64
@@ -106,7 +106,7 @@ class L2Decoder:
         nothing = base == _UNALLOCATED
         data, zero = bitmaps & _ALL_DATA, bitmaps & _ALL_ZERO
         wrong = normal & ((data & (zero >> _HALF)) != 0) | nothing & (data != 0)
-        problem[wrong & (problem == 0)] = Problem.SUBCLUSTERS
+        problem[wrong & (problem == 0)] = MappingProblem.SUBCLUSTERS
         kind = base.copy()
         kind[normal & (bitmaps == _NO_BITS)] = _UNALLOCATED
         kind[normal & (bitmaps == _ALL_ZERO)] = _ZERO_ALLOC

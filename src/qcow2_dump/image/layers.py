@@ -13,7 +13,8 @@ from qcow2_dump.errors import SourceError
 from qcow2_dump.image.chain import ChainLink, open_chain
 from qcow2_dump.image.data_file import open_data_file
 from qcow2_dump.image.extents import ExtentBatch, overlay
-from qcow2_dump.image.guest import TreeRoot, disk_end, tree_extents
+from qcow2_dump.image.guest import tree_extents
+from qcow2_dump.image.guest_tree import TreeRoot, disk_end
 from qcow2_dump.image.holes import HoleMap, holes_of
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import SECTOR_SIZE

@@ -2,10 +2,10 @@
 
 from enum import IntEnum
 
-__all__ = ["Problem"]
+__all__ = ["MappingProblem"]
 
 
-class Problem(IntEnum):
+class MappingProblem(IntEnum):
     """What is wrong with the entry that maps a guest range; NONE where nothing is.
 
     Those from L1_UNREADABLE to L2_UNREADABLE leave the mapping itself unknown. L2_BEYOND_END is a
@@ -28,4 +28,4 @@ class Problem(IntEnum):
     @property
     def hides_mapping(self) -> bool:
         """Whether the table that maps the range cannot be read."""
-        return Problem.L1_UNREADABLE <= self <= Problem.L2_UNREADABLE
+        return MappingProblem.L1_UNREADABLE <= self <= MappingProblem.L2_UNREADABLE

@@ -9,34 +9,14 @@ from numpy.typing import NDArray
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.extents import NO_HOST, ExtentBatch, Runs, merge_runs
 from qcow2_dump.image.layers import GuestDisk
-from qcow2_dump.image.problems import Problem
+from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.mapping import ClusterType
 from qcow2_dump.report.escape import plain, printable
+from qcow2_dump.report.mapping_words import PROBLEM_WORDS, TYPE_NAMES, problem_name
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["PROBLEM_WORDS", "TYPE_NAMES", "map_json", "map_table"]
-
-TYPE_NAMES = {
-    ClusterType.UNALLOCATED: "unallocated",
-    ClusterType.ZERO_PLAIN: "zero-plain",
-    ClusterType.ZERO_ALLOC: "zero-allocated",
-    ClusterType.NORMAL: "normal",
-    ClusterType.COMPRESSED: "compressed",
-}
-
-PROBLEM_WORDS = {
-    Problem.L1_UNREADABLE: "the L1 table cannot be read",
-    Problem.L2_UNALIGNED: "the L2 table is unaligned",
-    Problem.L2_UNREADABLE: "the L2 table cannot be read",
-    Problem.L2_BEYOND_END: "the L2 table lies past the end of the file",
-    Problem.UNALIGNED: "the host offset is unaligned",
-    Problem.BEYOND_END: "past the end of the file",
-    Problem.SUBCLUSTERS: "the subcluster bits contradict each other",
-    Problem.ZERO_IN_V2: "version 2 knows no zero flag",
-    Problem.DATA_FILE_OFFSET: "not at its guest offset in the data file",
-    Problem.COMPRESSED_IN_DATA_FILE: "compressed, though there is a data file",
-}
+__all__ = ["map_json", "map_table"]
 
 _EMPTY = '[{ "start": 0, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}]'
 
@@ -71,14 +51,16 @@ def map_json(
 
 def map_table(
     batches: Iterator[ExtentBatch],
-    tree: Tree,
     disk: GuestDisk,
     tree_name: str,
     *,
     details: bool,
     style: Style,
 ) -> Iterator[str]:
-    """The lines of the table for people; ``details`` adds exact lengths and what is wrong."""
+    """The lines of the table for people, about a tree as people call it.
+
+    ``details`` adds exact lengths, and what is wrong with a range.
+    """
     image = printable(disk.layers[0].source.name)
     yield f"{style.strong(image)}: {tree_name}, {size(disk.size)}"
     table = _Table(disk, details=details)
@@ -118,13 +100,13 @@ _AS_QEMU_TELLS = np.array(
 )
 
 
-def _decoded(code: int) -> tuple[int, ClusterType, bool, Problem]:
+def _decoded(code: int) -> tuple[int, ClusterType, bool, MappingProblem]:
     """Depth, type, zero and problem of a code."""
     return (
         code >> _DEPTH_SHIFT,
         ClusterType(code >> _TYPE_SHIFT & (1 << _TYPE_BITS) - 1),
         bool(code >> _PROBLEM_BITS & 1),
-        Problem(code & (1 << _PROBLEM_BITS) - 1),
+        MappingProblem(code & (1 << _PROBLEM_BITS) - 1),
     )
 
 
@@ -158,9 +140,8 @@ class _JsonRows:
         if key & 1:
             words += ', "offset": %d'
         if self._details:
-            name = problem.name.lower().replace("_", "-") if problem else None
             more = f', "type": "{TYPE_NAMES[kind]}", "snapshot": {self._snapshot_text(depth)}'
-            words += more.replace("%", "%%") + f', "problem": {json.dumps(name)}'
+            words += more.replace("%", "%%") + f', "problem": {json.dumps(problem_name(problem))}'
         self._templates[key] = words + "}"
         return self._templates[key]
 
