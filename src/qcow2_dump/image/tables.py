@@ -5,7 +5,7 @@ A pointer that makes no sense gives an empty table; what is wrong with it is jud
 
 from dataclasses import dataclass
 
-from qcow2_dump.errors import FormatError
+from qcow2_dump.errors import FormatError, SourceError
 from qcow2_dump.ondisk.bitmaps import BitmapDirectoryEntry, unpack_bitmap_entry
 from qcow2_dump.ondisk.constants import (
     MAX_BITMAP_DIRECTORY_BYTES,
@@ -13,6 +13,7 @@ from qcow2_dump.ondisk.constants import (
     MAX_READABLE_OFFSET,
     MAX_SNAPSHOT_TABLE_BYTES,
     MAX_SNAPSHOTS,
+    SECTOR_SIZE,
 )
 from qcow2_dump.ondisk.extensions import BitmapsExtension
 from qcow2_dump.ondisk.header import Header
@@ -77,7 +78,10 @@ class BitmapDirectory:
 def read_snapshot_table(
     source: ByteSource, header: Header, count: int | None = None
 ) -> SnapshotTable:
-    """The snapshot table, at most ``count`` records (default: as many as the header says)."""
+    """The snapshot table, at most ``count`` records (default: as many as the header says).
+
+    Raises SourceError when a record cannot be read.
+    """
     offset = header.snapshots_offset
     wanted = header.nb_snapshots if count is None else count
     usable = header.geometry.is_aligned(offset) and offset < MAX_READABLE_OFFSET
@@ -86,7 +90,8 @@ def read_snapshot_table(
     limit = min(wanted, MAX_SNAPSHOTS)
     # Past the end of the file there are only zeros: the shortest records, 40 bytes each.
     inside = max(0, source.size - offset) + 40 * limit
-    buffer = source.read(offset, min(MAX_SNAPSHOT_TABLE_BYTES, limit * _LONGEST_RECORD, inside))
+    longest = min(MAX_SNAPSHOT_TABLE_BYTES, limit * _LONGEST_RECORD, inside)
+    buffer, failure = _read_far(source, offset, longest)
     entries: list[SnapshotEntry] = []
     position = length = 0
     while len(entries) < limit:
@@ -94,9 +99,33 @@ def read_snapshot_table(
         end = position + record.length
         if end > MAX_SNAPSHOT_TABLE_BYTES:
             break
+        if failure is not None and end > len(buffer):
+            raise failure
         entries.append(SnapshotEntry(len(entries), offset + position, record))
         length, position = end, following
+    else:
+        if failure is not None and len(entries) < limit:
+            raise failure
     return SnapshotTable(offset, length, tuple(entries), wanted - len(entries))
+
+
+def _read_far(source: ByteSource, offset: int, length: int) -> tuple[bytes, SourceError | None]:
+    """As much of a range as can be read, and what ended it.
+
+    The records of a table take up far less than they could, so that most of the range is none of
+    its business, and damage there must not hide the table.
+    """
+    try:
+        return source.read(offset, length), None
+    except SourceError as error:
+        failure = error
+    found = bytearray()
+    while len(found) < length:
+        try:
+            found += source.read(offset + len(found), min(SECTOR_SIZE, length - len(found)))
+        except SourceError:
+            break
+    return bytes(found), failure
 
 
 def read_bitmap_directory(source: ByteSource, extension: BitmapsExtension) -> BitmapDirectory:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import NamedTuple, Self
 
 __all__ = ["file_system"]
 
@@ -15,36 +16,41 @@ def file_system(path: str, device: int) -> str | None:
     ``device`` is the ``st_dev`` of the opened file. None where the system does not tell.
     """
     try:
-        with open(_MOUNTS, "rb") as mounts:  # noqa: PTH123 - pathlib is slow to import
-            lines = mounts.read().splitlines()
-        return _by_device(lines, device) or _by_place(lines, os.fsencode(os.path.realpath(path)))
+        with open(_MOUNTS, "rb") as table:  # noqa: PTH123 - pathlib is slow to import
+            mounts = [_Mount.parse(line) for line in table.read().splitlines()]
+        return _by_device(mounts, device) or _by_place(mounts, os.fsencode(os.path.realpath(path)))
     except (OSError, ValueError):
         return None
 
 
-def _by_device(lines: list[bytes], device: int) -> str | None:
+class _Mount(NamedTuple):
+    """One line of the table: the device as ``8:1``, the mount point, and the type."""
+
+    device: bytes
+    point: bytes
+    kind: str
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """Read a line. Raises ValueError when it has another shape."""
+        _, _, device, _, point, rest = line.split(b" ", 5)
+        # The type is the first word behind the lone dash that ends the optional fields.
+        kind = f" {rest.decode('ascii', 'backslashreplace')}".partition(" - ")[2].partition(" ")[0]
+        place = _OCTAL.sub(lambda code: bytes((int(code[1], 8),)), point)
+        return cls(device, place, kind)
+
+
+def _by_device(mounts: list[_Mount], device: int) -> str | None:
     """By the device number, which says it for all file systems on one device."""
     wanted = b"%d:%d" % (os.major(device), os.minor(device))
-    for line in lines:
-        if line.split(b" ", 3)[2] == wanted:
-            return _kind(line)
-    return None
+    return next((mount.kind for mount in mounts if mount.device == wanted), None)
 
 
-def _by_place(lines: list[bytes], path: bytes) -> str | None:
+def _by_place(mounts: list[_Mount], path: bytes) -> str | None:
     """By the deepest mount point above the path; later mounts hide earlier ones.
 
     Volumes of btrfs and overlays number their files by devices that are mounted nowhere.
     """
-    deepest, found = -1, None
-    for line in lines:
-        point = _OCTAL.sub(lambda code: bytes((int(code[1], 8),)), line.split(b" ", 5)[4])
-        above = point.rstrip(b"/") + b"/"
-        if path.startswith(above) and len(point) >= deepest:
-            deepest, found = len(point), _kind(line)
-    return found
-
-
-def _kind(line: bytes) -> str:
-    """The type in a line: the first word behind the lone dash that ends the optional fields."""
-    return line.partition(b" - ")[2].split(b" ", 1)[0].decode("ascii", "backslashreplace")
+    above = [mount for mount in mounts if path.startswith(mount.point.rstrip(b"/") + b"/")]
+    # Of equal ones max takes the first, hence from the end.
+    return max(reversed(above), key=lambda mount: len(mount.point)).kind if above else None

@@ -1,0 +1,1 @@
+"""Tests of where bytes come from."""
