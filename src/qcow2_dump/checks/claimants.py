@@ -1,5 +1,6 @@
 """Who claims some host clusters: a second walk, made only when there is something to name."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,9 @@ GUEST_KINDS = frozenset({"data", "compressed"})
 MOST_CLAIMANTS = 1024
 """How many owners of one cluster are told apart; a hostile image can name millions."""
 
+# Tables whose owners are worked out once although many of their entries ask for them.
+_REMEMBERED_TABLES = 64
+
 _COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
 
 
@@ -37,6 +41,11 @@ class Claims:
         """How many owners there are."""
         return len(self.owners) + self.more
 
+    @property
+    def full(self) -> bool:
+        """Whether further owners are only counted."""
+        return len(self.owners) >= MOST_CLAIMANTS
+
     def add(self, claimant: Claimant) -> None:
         """Add an owner, or more trees to one that is known."""
         guest = claimant.guest_offset
@@ -46,7 +55,7 @@ class Claims:
             trees = tuple(dict.fromkeys(known.trees + claimant.trees))[:LISTED_TREES]
             total = known.trees_total + claimant.trees_total
             self.owners[key] = replace(known, trees=trees, trees_total=total)
-        elif len(self.owners) < MOST_CLAIMANTS:
+        elif not self.full:
             self.owners[key] = claimant
         else:
             self.more += 1
@@ -61,6 +70,7 @@ class ClaimantFinder:
         self._wanted = BitSet(facts.references.size)
         self._wanted.add(clusters)
         self.claims: dict[int, Claims] = {int(cluster): Claims() for cluster in clusters}
+        self._by_table: dict[int, list[tuple[int, Claimant]]] = {}
 
     def find(self) -> Iterator[int]:
         """Walk everything that claims clusters. Yields the bytes of L2 tables read so far."""
@@ -124,16 +134,28 @@ class ClaimantFinder:
                 for _, claimant in self._table_claims(int(chosen[at])):
                     self._add(int(indices[at]), claimant)
 
-    def _table_claims(self, table: int) -> Iterator[tuple[int, Claimant]]:
+    def _table_claims(self, table: int) -> list[tuple[int, Claimant]]:
         """One claim for each L1 index that leads to a table, with that index."""
+        if table not in self._by_table:
+            if len(self._by_table) == _REMEMBERED_TABLES:
+                self._by_table.clear()
+            self._by_table[table] = list(self._make_table_claims(table))
+        return self._by_table[table]
+
+    def _make_table_claims(self, table: int) -> Iterator[tuple[int, Claimant]]:
         facts = self._facts
+        slots = facts.slots
         positions = facts.tables.slots_of(table)
-        indices, first = np.unique(facts.slots.l1_index[positions], return_index=True)
-        for index, at in list(zip(indices.tolist(), first.tolist(), strict=True))[:MOST_CLAIMANTS]:
-            same = positions[facts.slots.l1_index[positions] == index]
-            labels, total = facts.trees_of_slots(same.tolist())
-            place = int(facts.slots.place[positions[at]])
+        positions = positions[np.argsort(slots.l1_index[positions], kind="stable")]
+        indices, first = np.unique(slots.l1_index[positions], return_index=True)
+        ends = np.append(first[1:], len(positions))
+        several = zip(indices.tolist(), first.tolist(), ends.tolist(), strict=True)
+        for index, start, end in itertools.islice(several, MOST_CLAIMANTS):
+            same = positions[start:end]
+            labels, _ = facts.trees_of_slots(same[:LISTED_TREES].tolist())
+            total = int(slots.weight[same].sum())
             guest = index * facts.image.geometry.l1_span
+            place = int(slots.place[same[0]])
             yield index, Claimant("l2", place, guest, index, None, labels, total)
 
     def _find_data(self, batch: L2Batch) -> None:
@@ -193,7 +215,11 @@ class ClaimantFinder:
             guest = geometry.guest_offset(l1_index, l2_index)
             self._add(cluster, Claimant(kind, place, guest, l1_index, l2_index, labels, total))
             return
-        for l1_index, owner in self._table_claims(table):
+        owners = self._table_claims(table)
+        if self.claims[cluster].full:
+            self.claims[cluster].more += len(owners)
+            return
+        for l1_index, owner in owners:
             guest = geometry.guest_offset(l1_index, l2_index)
             self._add(
                 cluster,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Region:
     tree: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class CheckFacts:
     """The state of a check: what was read, counted and found so far.
 
@@ -120,10 +121,13 @@ class CheckFacts:
         return (offsets >> np.uint64(self.space.cluster_bits)).view(np.int64)
 
     def _labels_at(self, place: int) -> list[str]:
-        found = []
-        for tree in self.trees:
-            if tree.usable and tree.l1_offset <= place < tree.l1_end:
-                found.append(tree.label)
-                if len(found) == LISTED_TREES:
-                    break
-        return found
+        start, end = self._l1_bounds
+        found = np.flatnonzero((start <= place) & (place < end))[:LISTED_TREES]
+        return [self.trees[i].label for i in found.tolist()]
+
+    @cached_property
+    def _l1_bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the L1 table of each tree starts and ends, in bytes; empty if unusable."""
+        bounds = [(t.l1_offset, t.l1_end) if t.usable else (0, 0) for t in self.trees]
+        start, end = np.array(bounds, dtype=np.int64).T
+        return start, end

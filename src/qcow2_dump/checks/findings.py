@@ -165,11 +165,18 @@ class FindingLog:
         return sum(t.count for code, t in self.tallies.items() if RULES[code].severity is severity)
 
     def listed(self) -> list[Finding]:
-        """The findings to show: worst first, in the catalogue's order, at most ``limit``."""
+        """The findings to show: worst first, in the catalogue's order, at most ``limit``.
+
+        Where not all fit, a code with many findings makes room for those with few.
+        """
         order = {code: position for position, code in enumerate(RULES)}
         codes = sorted(self._kept, key=lambda code: (RULES[code].severity.rank, order[code]))
-        found = [finding for code in codes for finding in self._kept[code]]
-        return found[: self.limit]
+        shares: dict[str, int] = {}
+        left = self.limit
+        for done, code in enumerate(sorted(codes, key=lambda code: len(self._kept[code]))):
+            shares[code] = min(len(self._kept[code]), left // (len(codes) - done))
+            left -= shares[code]
+        return [finding for code in codes for finding in self._kept[code][: shares[code]]]
 
     @property
     def total(self) -> int:
