@@ -6,12 +6,23 @@ import signal
 import pytest
 
 from qcow2_dump.checks.catalogue import RULES
+from qcow2_dump.cli.asked import CompletionRequest, ExplainRequest
 from qcow2_dump.cli.main import main
-from qcow2_dump.cli.modern import BUILT, COMMANDS, build_parser, check_request
-from qcow2_dump.operations.requests import CheckRequest
+from qcow2_dump.cli.modern import SUBCOMMANDS, parse
+from qcow2_dump.operations.requests import (
+    CheckRequest,
+    DumpRequest,
+    InfoRequest,
+    LocateRequest,
+    MapRequest,
+)
+from qcow2_dump.operations.write_requests import (
+    EditRequest,
+    RepairRequest,
+    UndoRequest,
+    WriteOptions,
+)
 from qcow2_dump.report.commands import PLANNED
-
-ROWS_OF_A_SCREEN = 40
 
 
 @pytest.mark.parametrize(
@@ -21,55 +32,105 @@ ROWS_OF_A_SCREEN = 40
         ["check", "--no-such-option", "disk.qcow2"],
         ["check", "--max-findings", "-1", "disk.qcow2"],
         ["check", "--max-findings", "many", "disk.qcow2"],
+        ["check", "--max-findings", "9" * 5000, "disk.qcow2"],
         ["check", "--exit-like", "fsck", "disk.qcow2"],
         ["check", "--dee", "disk.qcow2"],
+        ["dump", "a.qcow2", "b.qcow2"],
+        ["dump", "--format", "xml", "disk.qcow2"],
+        ["locate", "disk.qcow2"],
+        ["locate", "disk.qcow2", "--guest", "1", "--host", "2"],
+        ["locate", "disk.qcow2", "--guest", "010x"],
         ["explain"],
         ["explain", "l2.unaligned", "--list"],
         ["explain", "no.such-code"],
-        ["disk.qcow2"],
-        ["--no-such-option"],
+        ["completion", "tcsh"],
+        ["snapshot", "rename", "disk.qcow2", "1"],
+        ["snapshot", "apply", "disk.qcow2"],
+        ["snapshot", "list", "disk.qcow2", "1"],
+        ["flag", "mark", "disk.qcow2", "lazy"],
+        ["edit", "disk.qcow2", "0x10", "--width", "3"],
+        ["edit", "disk.qcow2", "0x10", "256", "--width", "1"],
+        ["edit", "disk.qcow2", "ten"],
+        ["copy", "disk.qcow2", "--from", "1", "--to", "2"],
+        ["copy", "disk.qcow2", "--from", "1", "--to", "2", "--length", "0x200001"],
+        ["rebase", "disk.qcow2"],
+        ["repair", "disk.qcow2", "--undo-file", "u", "--no-undo"],
     ],
 )
 def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 234
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("qcow2-dump")
+    assert said.err.startswith(f"qcow2-dump {words[0]}: ")
     assert said.err.count("\n") == 1
+
+
+def test_an_unknown_option_tells_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "--detail", "disk.qcow2"]) == 234
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("'--detail'", "--details", "--chain", "--json"))
 
 
 def test_no_words_at_all_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 234
-    assert "commands:" in capsys.readouterr().out
+    assert "commands that only read:" in capsys.readouterr().out
 
 
-def test_the_first_word_must_be_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["disk.qcow2"]) == 234
+def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chekc", "disk.qcow2"]) == 234
+    assert "did you mean check?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "repair disk.qcow2 --all",
+        "undo disk.qcow2",
+        "snapshot list disk.qcow2",
+        "flag clear disk.qcow2 corrupt",
+        "edit disk.qcow2 0x18",
+        "copy disk.qcow2 --from 0 --to 0x1000 --length 8",
+        "rebase disk.qcow2 base.qcow2",
+    ],
+)
+def test_commands_that_do_not_exist_yet(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = line.split()[0]
+    assert command in PLANNED
+    assert main(line.split()) == 161
     said = capsys.readouterr().err
-    assert all(command in said for command in BUILT)
+    assert said.startswith(f"qcow2-dump {command}: {command} is not built yet")
+    assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", sorted(PLANNED))
-def test_commands_that_do_not_exist_yet(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "disk.qcow2", "--anything"]) == 161
-    assert capsys.readouterr().err == f"qcow2-dump {command}: not built yet\n"
+def test_what_is_planned_is_what_writes() -> None:
+    assert {name for name, row in SUBCOMMANDS.items() if row.writes} == PLANNED
 
 
-def test_nothing_is_both_built_and_planned() -> None:
-    assert not set(BUILT) & PLANNED
-    assert set(BUILT) | PLANNED == COMMANDS
+def test_options_may_stand_before_and_after_the_operands() -> None:
+    orders = [
+        "edit --width 4 disk 0x10 5 --yes",
+        "edit disk --yes 0x10 --width 4 5",
+        "edit --yes --width=4 -- disk 0x10 5",
+    ]
+    requests = {parse(line.split()).request for line in orders}
+    assert requests == {
+        EditRequest(image="disk", offset=16, value=5, width=4, options=WriteOptions(yes=True))
+    }
 
 
-@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in BUILT)])
-def test_help_fits_a_screen_and_ends_with_examples(
-    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main(words) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= ROWS_OF_A_SCREEN
-    assert max(len(line) for line in lines) <= 88
-    assert "examples:" in lines[-10:]
+def test_what_follows_a_double_dash_is_an_operand() -> None:
+    assert parse(["check", "--deep", "--", "--errors", "-h"]).request == CheckRequest(
+        images=("--errors", "-h"), deep=True
+    )
+
+
+def test_no_choice_of_a_repair_shows_that_of_all() -> None:
+    nothing = parse(["repair", "disk", "--free-orphans"]).request
+    assert nothing == parse("repair disk --all --free-orphans --dry-run".split()).request
+    dropping = parse("repair disk --drop-snapshot 0 --drop-snapshot 0x2".split()).request
+    assert isinstance(dropping, RepairRequest)
+    assert dropping.drop_snapshots == (0, 2)
+    assert not (dropping.everything or dropping.options.dry_run)
 
 
 def test_signal_handlers_are_put_back() -> None:
@@ -85,7 +146,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_options_become_a_request() -> None:
     words = "check --deep --errors --statistics --max-findings 0x10 --exit-like qemu-img --base a b"
-    assert check_request(build_parser().parse_args(words.split())) == CheckRequest(
+    asked = parse(words.split())
+    assert asked.request == CheckRequest(
         images=("a", "b"),
         deep=True,
         max_findings=16,
@@ -94,7 +156,36 @@ def test_options_become_a_request() -> None:
         exit_like="qemu-img",
         look_for_backing=False,
     )
-    assert check_request(build_parser().parse_args(["check", "a"])) == CheckRequest(images=("a",))
+    assert (asked.json, asked.color, asked.classic) == (False, "auto", None)
+    assert parse(["check", "a"]).request == CheckRequest(images=("a",))
+
+
+@pytest.mark.parametrize(
+    ("line", "request_"),
+    [
+        (
+            "info a b --chain --base",
+            InfoRequest(images=("a", "b"), chain=True, look_for_backing=False),
+        ),
+        (
+            "dump a --what refcounts --snapshot 1 --format csv --flags",
+            DumpRequest(image="a", what="refcounts", snapshot="1", format="csv", flags=True),
+        ),
+        ("map a --snapshot 1 --chain", MapRequest(image="a", snapshot="1", chain=True)),
+        ("locate a --guest 010", LocateRequest(image="a", guest=10)),
+        ("locate a --host 0xFF", LocateRequest(image="a", host=255)),
+        ("explain l2.copied", ExplainRequest("l2.copied")),
+        ("completion zsh", CompletionRequest("zsh")),
+        ("undo a --list", UndoRequest(image="a", listing=True)),
+    ],
+)
+def test_lines_become_requests(line: str, request_: object) -> None:
+    assert parse(line.split()).request == request_
+
+
+def test_how_an_answer_is_shown() -> None:
+    asked = parse("map a --json --details --color never".split())
+    assert (asked.json, asked.details, asked.color) == (True, True, "never")
 
 
 @pytest.mark.parametrize("code", RULES)

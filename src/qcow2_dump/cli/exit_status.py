@@ -7,8 +7,7 @@
 import errno
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2_dump.checks.verdict import Verdict
 
@@ -40,8 +39,7 @@ _QEMU_GOOD, _QEMU_NOT_FINISHED, _QEMU_CORRUPT, _QEMU_LEAKS = 0, 1, 2, 3
 _QEMU_RANKED = (_QEMU_NOT_FINISHED, _QEMU_CORRUPT, _QEMU_LEAKS, _QEMU_GOOD)
 
 
-@dataclass(frozen=True, slots=True)
-class StatusTable:
+class StatusTable(NamedTuple):
     """Turns outcomes into statuses, our own or those of ``qemu-img check``."""
 
     like_qemu_img: bool = False

@@ -5,22 +5,7 @@ import shlex
 
 __all__ = ["PLANNED", "command", "path", "planned"]
 
-PLANNED = frozenset(
-    {
-        "completion",
-        "copy",
-        "dump",
-        "edit",
-        "flag",
-        "info",
-        "locate",
-        "map",
-        "rebase",
-        "repair",
-        "snapshot",
-        "undo",
-    }
-)
+PLANNED = frozenset({"copy", "edit", "flag", "rebase", "repair", "snapshot", "undo"})
 """Subcommands whose name is settled and that cannot be run yet."""
 
 

@@ -1,0 +1,97 @@
+"""What a command line asks for, as one value: the faces make it, and only `dispatch` acts on it."""
+
+from dataclasses import dataclass
+
+from qcow2_dump.cli.pages import Page
+from qcow2_dump.operations.requests import (
+    ALL_TREES,
+    CheckRequest,
+    DumpRequest,
+    DumpWhat,
+    InfoRequest,
+    LocateRequest,
+    MapRequest,
+)
+from qcow2_dump.operations.write_requests import WriteRequest
+
+__all__ = [
+    "Asked",
+    "ClassicView",
+    "CompletionRequest",
+    "ExplainRequest",
+    "HeaderFieldsRequest",
+    "HelpRequest",
+    "Request",
+    "VersionRequest",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HelpRequest:
+    """A page to print."""
+
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRequest:
+    """The version of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFieldsRequest:
+    """The names, offsets and widths of the header's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainRequest:
+    """What a finding means; without a ``code``, all codes there are."""
+
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """The completion script for a shell."""
+
+    shell: str
+
+
+Request = (
+    CheckRequest
+    | InfoRequest
+    | DumpRequest
+    | MapRequest
+    | LocateRequest
+    | ExplainRequest
+    | CompletionRequest
+    | HeaderFieldsRequest
+    | HelpRequest
+    | VersionRequest
+    | WriteRequest
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassicView:
+    """What the classic report shows; it decides nothing about what is found.
+
+    ``what`` is the half of the metadata and ``snapshot`` selects the trees, as in `DumpRequest`;
+    ``owners`` False leaves out the COPIED flags and the clusters with several owners.
+    """
+
+    what: DumpWhat = "all"
+    snapshot: str = ALL_TREES
+    prealloc: bool = False
+    owners: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request and how its answer is shown. ``classic`` is None for the subcommands."""
+
+    request: Request
+    json: bool = False
+    color: str = "auto"
+    details: bool = False
+    classic: ClassicView | None = None

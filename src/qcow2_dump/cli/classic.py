@@ -1,0 +1,274 @@
+"""The classic face: the options of the original `qcow2-dump`, for the scripts that use them.
+
+Each line becomes the same request as a subcommand. Whatever the original would have passed over
+in silence and could change an image is refused instead.
+"""
+
+import getopt
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from qcow2_dump.cli.asked import (
+    Asked,
+    ClassicView,
+    HeaderFieldsRequest,
+    HelpRequest,
+    VersionRequest,
+)
+from qcow2_dump.cli.classic_options import OPTIONS, ClassicOption, classic_page
+from qcow2_dump.cli.usage import UsageError, choose, read_number
+from qcow2_dump.operations.requests import (
+    ALL_TREES,
+    CheckRequest,
+    DumpRequest,
+    DumpWhat,
+    InfoRequest,
+)
+from qcow2_dump.operations.write_requests import (
+    EVERY_SNAPSHOT,
+    CopyRequest,
+    EditRequest,
+    FlagRequest,
+    HeaderFlag,
+    RebaseRequest,
+    RepairRequest,
+    SnapshotAction,
+    SnapshotRequest,
+    WriteOptions,
+    WriteRequest,
+)
+
+__all__ = ["parse"]
+
+Mode = Literal["info", "check", "error", "dump", "edit", "copy", "rebase"]
+
+_WHAT: dict[str, DumpWhat] = {"refcount": "refcounts", "snapshot": "tables", "all": "all"}
+_CHANGES = ("repair", "apply", "delete", "exclude", "mark", "clean")
+_OPERANDS = {
+    "edit": ("offset", "value", "width"),
+    "copy": ("offset", "src", "width", "file"),
+    "rebase": ("file",),
+}
+_HOW = ("yes", "dry-run", "undo-file", "no-undo", "force-unlocked")
+
+
+def parse(words: Sequence[str]) -> Asked:
+    """What a line of classic options asks for.
+
+    Raises UsageError and RequestError, never anything else.
+    """
+    given, images = _read(words)
+    if "help" in given:
+        return Asked(request=HelpRequest(classic_page()))
+    if "version" in given:
+        return Asked(request=VersionRequest())
+    if "header" in given:
+        return Asked(request=HeaderFieldsRequest())
+    if len(images) != 1:
+        wrong = "an IMAGE is missing" if not images else f"{images[1]!r} is one IMAGE too many"
+        raise UsageError(wrong)
+    return _Line(given, images[0]).ask()
+
+
+def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The options by their long names, the last of each, with their values; and the operands."""
+    shorts, longs = "", []
+    for option in OPTIONS:
+        for name in option.names:
+            if name.startswith("--"):
+                longs.append(name[2:] + ("=" if option.takes_value else ""))
+            else:
+                shorts += name[1:] + (":" if option.takes_value else "")
+    try:
+        pairs, operands = getopt.gnu_getopt(list(words), shorts, longs)
+    except getopt.GetoptError as error:
+        raise UsageError(_refusal(error)) from None
+    named = {name: option for option in OPTIONS for name in option.names}
+    given = {}
+    for name, value in pairs:
+        option = named[name]
+        given[option.name] = _value(option, value)
+    return given, operands
+
+
+def _refusal(error: getopt.GetoptError) -> str:
+    name = f"--{error.opt}" if f"--{error.opt}" in error.msg else f"-{error.opt}"
+    for option in OPTIONS:
+        if name in option.names:
+            verb = "needs a value" if option.takes_value else "takes no value"
+            return f"{name} {verb}"
+    there = " ".join(option.names[0] for option in OPTIONS)
+    return f"there is no option {name!r}; there are: {there}"
+
+
+def _value(option: ClassicOption, value: str) -> str:
+    value = dict(option.synonyms).get(value, value)
+    return choose(option.names[0], value, option.choices) if option.choices else value
+
+
+class _Line:
+    """The options given for an image, and the request that they add up to."""
+
+    def __init__(self, given: dict[str, str], image: str) -> None:
+        self._given = given
+        self._image = image
+        self._mode = cast(Mode, given.get("mode", "check"))
+        self._repair = given.get("repair", "check")
+        none = {name for name in ("mark", "clean") if given.get(name) == "none"}
+        if self._repair in ("none", "check"):
+            none.add("repair")
+        self._changes = [name for name in _CHANGES if name in given and name not in none]
+
+    def ask(self) -> Asked:
+        """The request, and how its answer is shown. Raises UsageError and RequestError."""
+        self._refuse_what_does_not_fit()
+        writing = self._writing()
+        color = "never" if self._given.get("display") == "none" else "auto"
+        view = ClassicView(
+            what=_WHAT[self._given.get("output", "all")],
+            snapshot=self._given.get("snapshot", ALL_TREES),
+            prealloc="prealloc" in self._given,
+            owners=self._repair != "none",
+        )
+        return Asked(
+            request=self._reading(view) if writing is None else writing,
+            json="json" in self._given,
+            color="never" if self._mode == "dump" else color,
+            classic=view,
+        )
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Options that go together, or with a mode, in one way only."""
+        if len(self._changes) > 1:
+            raise UsageError(f"{_names(self._changes)} are several changes: ask for one at a time")
+        if self._changes and self._mode != "check":
+            raise UsageError(f"{_names(self._changes)} goes with -m check, not -m {self._mode}")
+        if "repair" in self._given and self._mode != "check":
+            raise UsageError(f"-R goes with -m check, not -m {self._mode}")
+        if self._changes != ["repair"]:
+            for name in ("reuse", "free-orphans"):
+                self._refuse(name, "goes with -R leak, error, reuse or all")
+        taken = _OPERANDS.get(self._mode, ())
+        for name in ("offset", "value", "src", "width", "file"):
+            if name not in taken:
+                modes = [mode for mode, names in _OPERANDS.items() if name in names]
+                self._refuse(name, f"goes with -m {' or '.join(modes)}, not -m {self._mode}")
+        if not self._changes and self._mode not in _OPERANDS:
+            for name in _HOW:
+                self._refuse(name, "goes with an option that changes the image")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        if name in self._given:
+            raise UsageError(f"{_names([name])} {reason}")
+
+    def _reading(self, view: ClassicView) -> CheckRequest | InfoRequest | DumpRequest:
+        look = "base" not in self._given
+        lock = "lock" in self._given
+        if self._mode == "info":
+            return InfoRequest(images=(self._image,), look_for_backing=look, lock=lock)
+        if self._mode == "dump":
+            return DumpRequest(
+                image=self._image,
+                what=view.what,
+                snapshot=view.snapshot,
+                format="jsonl" if "json" in self._given else "text",
+                flags="flags" in self._given,
+                look_for_backing=look,
+                lock=lock,
+            )
+        return CheckRequest(
+            images=(self._image,),
+            deep="compress" in self._given,
+            errors=self._mode == "error",
+            statistics=True,
+            look_for_backing=look,
+            lock=lock,
+        )
+
+    def _writing(self) -> WriteRequest | None:
+        """What is to be changed, if anything."""
+        if self._mode == "edit":
+            return EditRequest(
+                image=self._image,
+                offset=self._number("offset"),
+                value=self._number("value") if "value" in self._given else None,
+                width=self._number("width") if "width" in self._given else 8,
+                options=self._options(),
+            )
+        if self._mode == "copy":
+            return CopyRequest(
+                image=self._image,
+                source=self._number("src"),
+                destination=self._number("offset"),
+                length=self._number("width"),
+                file=self._given.get("file"),
+                options=self._options(),
+            )
+        if self._mode == "rebase":
+            return RebaseRequest(
+                image=self._image,
+                backing=self._needed("file"),
+                look_for_backing="base" not in self._given,
+                options=self._options(),
+            )
+        return self._change(self._changes[0]) if self._changes else None
+
+    def _change(self, name: str) -> WriteRequest:
+        value = self._given[name]
+        if name == "repair":
+            return self._mending()
+        if name in ("mark", "clean"):
+            return FlagRequest(
+                image=self._image,
+                action="mark" if name == "mark" else "clear",
+                flag=cast(HeaderFlag, value),
+                options=self._options(),
+            )
+        action: SnapshotAction = "apply" if name == "apply" else "delete"
+        if name == "exclude":
+            # Nothing is excluded from being deleted.
+            action, value = ("delete", EVERY_SNAPSHOT) if value == "0" else ("keep", value)
+        return SnapshotRequest(
+            image=self._image, action=action, snapshot=value, options=self._options()
+        )
+
+    def _mending(self) -> RepairRequest:
+        what = self._repair
+        return RepairRequest(
+            image=self._image,
+            leaks=what == "leak",
+            errors=what == "error",
+            reuse=what == "reuse" or "reuse" in self._given,
+            everything=what == "all",
+            free_orphans="free-orphans" in self._given,
+            deep="compress" in self._given,
+            look_for_backing="base" not in self._given,
+            options=self._options(),
+        )
+
+    def _options(self) -> WriteOptions:
+        """A classic option that writes is itself the consent, as it always was."""
+        return WriteOptions(
+            dry_run="dry-run" in self._given,
+            yes=True,
+            undo_file=self._given.get("undo-file"),
+            undo="no-undo" not in self._given,
+            force_unlocked="force-unlocked" in self._given,
+        )
+
+    def _number(self, name: str) -> int:
+        try:
+            return read_number(self._needed(name))
+        except ValueError as error:
+            raise UsageError(f"{_names([name])}: {error}") from None
+
+    def _needed(self, name: str) -> str:
+        if name not in self._given:
+            raise UsageError(f"-m {self._mode} needs {_names([name])}")
+        return self._given[name]
+
+
+def _names(names: Sequence[str]) -> str:
+    """Options as they are typed: ``-A and -D``."""
+    shown = {option.name: option.names[0] for option in OPTIONS}
+    return " and ".join(shown[name] for name in names)

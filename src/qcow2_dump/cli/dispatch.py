@@ -1,0 +1,93 @@
+"""From what was asked to what is done about it. What a command needs is loaded only here."""
+
+from collections.abc import Iterable
+
+from qcow2_dump.cli import exit_status
+from qcow2_dump.cli.asked import (
+    Asked,
+    CompletionRequest,
+    ExplainRequest,
+    HeaderFieldsRequest,
+    HelpRequest,
+    VersionRequest,
+)
+from qcow2_dump.cli.output import Output
+from qcow2_dump.cli.pages import help_lines
+from qcow2_dump.cli.usage import NotBuiltError
+from qcow2_dump.operations.requests import (
+    CheckRequest,
+    DumpRequest,
+    InfoRequest,
+    LocateRequest,
+    MapRequest,
+)
+
+__all__ = ["dispatch"]
+
+
+def dispatch(asked: Asked) -> int:
+    """Do what was asked; returns the exit status.
+
+    Raises NotBuiltError for what this version cannot do, and whatever the command raises.
+    """
+    request = asked.request
+    if isinstance(request, CheckRequest | InfoRequest | DumpRequest):
+        if request.lock:
+            raise NotBuiltError("locks are not built yet; read without -l or --lock")
+        return _look(request, asked)
+    if isinstance(request, MapRequest):
+        from qcow2_dump.cli.map_command import map_image
+
+        return map_image(request, json=asked.json, details=asked.details, color=asked.color)
+    if isinstance(request, LocateRequest):
+        from qcow2_dump.cli.locate_command import locate
+
+        return locate(request, json=asked.json, color=asked.color)
+    return _tell(asked)
+
+
+def _look(request: CheckRequest | InfoRequest | DumpRequest, asked: Asked) -> int:
+    """What is in an image, and what is wrong with it, as either face shows it."""
+    if isinstance(request, InfoRequest):
+        from qcow2_dump.cli.info_command import show_classic_info, show_info
+
+        if asked.classic is not None and not asked.json:
+            return show_classic_info(request)
+        return show_info(request, json=asked.json, color=asked.color)
+    if isinstance(request, CheckRequest):
+        from qcow2_dump.cli.check_command import check_images
+
+        return check_images(request, json=asked.json, color=asked.color)
+    raise NotBuiltError("not built yet")
+
+
+def _print(lines: Iterable[str]) -> int:
+    output = Output()
+    output.lines(lines)
+    output.flush()
+    return exit_status.OK
+
+
+def _tell(asked: Asked) -> int:
+    """What needs no image."""
+    request = asked.request
+    if isinstance(request, ExplainRequest):
+        from qcow2_dump.cli.explain_command import explain
+
+        return explain(request.code, json=asked.json, color=asked.color)
+    if isinstance(request, HeaderFieldsRequest):
+        from qcow2_dump.cli.info_command import show_header_fields
+
+        return show_header_fields()
+    if isinstance(request, CompletionRequest):
+        from qcow2_dump.cli.completion_scripts import completion_script
+
+        return _print(completion_script(request.shell))
+    if isinstance(request, VersionRequest):
+        from qcow2_dump import __version__
+
+        return _print([f"qcow2-dump {__version__}"])
+    if isinstance(request, HelpRequest):
+        return _print(help_lines(request.page))
+    what = type(request).__name__.removesuffix("Request").lower()
+    raise NotBuiltError(f"{what} is not built yet: this version only reads images")

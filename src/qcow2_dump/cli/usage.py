@@ -1,0 +1,46 @@
+"""What both faces share when they read words: numbers, choices, and how they say no."""
+
+import errno
+import re
+from collections.abc import Iterable
+
+from qcow2_dump.errors import Qcow2Error, RequestError
+
+__all__ = ["NotBuiltError", "UsageError", "choose", "listed", "read_number"]
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
+_END_OF_NUMBERS = 2**64
+
+
+class UsageError(RequestError):
+    """A command line that makes no sense; the help of the command says what would."""
+
+
+class NotBuiltError(Qcow2Error):
+    """A command line that makes sense, for something that this version cannot do yet."""
+
+    errno = errno.ENOTSUP
+
+
+def read_number(text: str) -> int:
+    """A number of 0 up to 2**64 - 1, decimal or with ``0x``. Raises ValueError for another."""
+    # The length first: Python refuses to convert thousands of digits.
+    if _NUMBER.fullmatch(text) and len(text) <= 40:
+        number = int(text, 16 if text[:2] in ("0x", "0X") else 10)
+        if number < _END_OF_NUMBERS:
+            return number
+    raise ValueError(f"{text!r} is no number from 0 to 2**64 - 1, decimal or 0x...")
+
+
+def choose(what: str, word: str, choices: Iterable[str]) -> str:
+    """The word, if it is one of the choices. Raises UsageError that names them."""
+    allowed = tuple(choices)
+    if word not in allowed:
+        raise UsageError(f"{what} is {word!r}, must be {listed(allowed)}")
+    return word
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a sentence has them: ``a, b or c``."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
