@@ -1,231 +1,173 @@
-"""Leaked clusters that may be what is left of the guest's disk (repair rules, section 1).
+"""What the leaked clusters hold that nothing refers to (repair rules, section 1).
 
-Looks at the leaked clusters themselves: does one read as a table (c), does a run of them fill a
-hole in a table exactly (e), is one nothing but zeros? All of it is bounded; what is not looked at
-counts as an orphan.
+Does one read as a table (c), is one nothing but zeros, was one a bitmap's? All of it is bounded:
+what is not looked at counts as an orphan.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.l2_tables import L2Batch, read_l2_batches
+from qcow2_dump.checks.lost_tables import TableJudge
 from qcow2_dump.checks.pass_bitmaps import bitmap_clusters, bitmap_regions
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.ondisk import arrays
-from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, EntryFlag
+from qcow2_dump.storage.base import ByteSource
 
-__all__ = ["LeakContents", "examine_leaks", "fills_a_gap", "stale_bitmap_clusters"]
+__all__ = [
+    "MOST_CANDIDATES",
+    "LeakContents",
+    "examine_leaks",
+    "stale_bitmap_clusters",
+    "tables_in_slack",
+]
 
-_MOST_CANDIDATES = 1 << 16
+MOST_CANDIDATES = 1 << 16
+"""How many leaked clusters are looked into; the others count as orphans."""
+
 _FIRST_LOOK = 4096
-# Bytes read to find out whether leaked clusters hold nothing but zeros.
-_ZERO_BUDGET = 1 << 28
-# A run with metadata on one side needs this many clusters to be no accident.
-_LONG_RUN = 8
+# Bytes read of clusters of which the first look says too little.
+_SECOND_LOOKS = 1 << 28
+# Clusters looked into at a time: 4 MiB.
+_BATCH = 1 << 10
 
-_RESERVED = np.uint64(L2_RESERVED_MASK)
-_COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
-_COPIED = np.uint64(int(EntryFlag.COPIED))
+# Structures that leave the rest of their last cluster unused; of so many it is looked at.
+_SHORT = frozenset({"l1", "snapshot_table", "bitmap_directory", "bitmap_table"})
+_MOST_SLACKS = 1 << 10
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LeakContents:
-    """What the unreferenced leaks hold: host clusters that read as tables, and those of zeros.
+    """What the unreferenced leaks hold, as sets of host clusters.
 
-    ``unread`` counts the clusters that were too many to look at.
+    ``tables`` read as lost tables, ``blank`` ones are holes or all zeros, ``unread`` ones were
+    too many to look into.
     """
 
-    tables: list[int] = field(default_factory=list)
-    blank: set[int] = field(default_factory=set)
-    unread: int = 0
+    tables: BitSet
+    blank: BitSet
+    unread: BitSet
 
 
-def stale_bitmap_clusters(facts: CheckFacts) -> set[int]:
-    """The clusters that a bitmaps extension leads to which is not valid any more."""
-    image, found = facts.image, set[int]()
-    if image.bitmaps_valid or image.bitmap_directory is None:
+def stale_bitmap_clusters(facts: CheckFacts, leaks: LeakMap) -> BitSet:
+    """The unreferenced leaks that a bitmaps extension leads to which is not valid any more.
+
+    None when something else uses a cluster of these bitmaps by now: then what was theirs has
+    been freed and given out again, and the extension tells nothing.
+    """
+    image, found = facts.image, BitSet(facts.references.size)
+    if image.bitmaps_valid:
         return found
-    for region in bitmap_regions(image.bitmap_directory):
-        if region.offset + region.length <= facts.space.end:
-            found.update(range(*facts.space.span(region.offset, region.length)))
-    for _, offsets in bitmap_clusters(facts, image.bitmap_directory, report=False):
-        found.update(facts.cluster_indices(offsets).tolist())
+    for clusters in _bitmap_clusters(facts):
+        if facts.references.counts[clusters].any():
+            return BitSet(facts.references.size)
+        found.add(clusters[leaks.unreferenced.contains(clusters)])
     return found
 
 
-def examine_leaks(facts: CheckFacts, leaks: LeakMap, skip: set[int]) -> LeakContents:
-    """Look into the unreferenced leaks, apart from the clusters to ``skip``."""
-    contents = LeakContents()
-    size = facts.space.cluster_size
-    source, budget, seen = facts.image.source, _ZERO_BUDGET, 0
-    for first, end in _runs(leaks.unreferenced):
-        data = list(source.data_ranges(first * size, end * size))
-        for cluster in range(first, end):
-            if cluster in skip:
-                continue
-            if not _touches(data, cluster * size, size):
-                contents.blank.add(cluster)
-                continue
-            if seen == _MOST_CANDIDATES:
-                contents.unread += 1
-                continue
-            seen += 1
-            head = source.read(cluster * size, min(_FIRST_LOOK, size))
-            if head.count(0) == len(head):
-                budget -= size
-                if budget < 0:
-                    contents.unread += 1
-                    continue
-            if _looks_like_table(facts, leaks, cluster, head):
-                contents.tables.append(cluster)
-            elif head.count(0) == len(head) and not any(source.read(cluster * size, size)):
-                contents.blank.add(cluster)
-    return contents
+def _bitmap_clusters(facts: CheckFacts) -> Iterator[NDArray[np.int64]]:
+    directory = facts.image.bitmap_directory
+    if directory is None:
+        return
+    for region in bitmap_regions(directory):
+        if region.length and region.offset + region.length <= facts.space.end:
+            yield np.arange(*facts.space.span(region.offset, region.length), dtype=np.int64)
+    for _, offsets in bitmap_clusters(facts, directory, report=False):
+        yield facts.cluster_indices(offsets)
 
 
-def _runs(members: BitSet) -> Iterator[tuple[int, int]]:
-    """The members of a set as runs: first, and the one after the last."""
-    for chunk in members.chunks():
-        cuts = np.flatnonzero(np.diff(chunk) != 1) + 1
-        for run in np.split(chunk, cuts):
-            yield int(run[0]), int(run[-1]) + 1
+def examine_leaks(facts: CheckFacts, leaks: LeakMap, skip: BitSet) -> LeakContents:
+    """Look into the unreferenced leaks, in host order, apart from the clusters to ``skip``."""
+    look = _Look(facts, leaks)
+    for chunk in leaks.unreferenced.chunks():
+        candidates = chunk[~skip.contains(chunk)]
+        held = _with_data(facts.image.source, candidates, facts.space.cluster_size)
+        look.contents.blank.add(candidates[~held])
+        look.into(candidates[held])
+    return look.contents
 
 
-def _touches(ranges: list[tuple[int, int]], start: int, length: int) -> bool:
-    while ranges and ranges[0][1] <= start:
-        ranges.pop(0)
-    return bool(ranges) and ranges[0][0] < start + length
+def tables_in_slack(facts: CheckFacts, leaks: LeakMap) -> int:
+    """Behind how many structures, in the rest of their last cluster, a lost table can be read.
 
-
-def _looks_like_table(facts: CheckFacts, leaks: LeakMap, cluster: int, head: bytes) -> bool:
-    """Whether most entries of a leaked cluster lead to leaked clusters, as those of a lost table
-    do; the first few settle it, unless there are none."""
-    verdict = _decodes_to_leaks(facts, leaks, head)
-    size = facts.space.cluster_size
-    if verdict is None and len(head) < size:
-        verdict = _decodes_to_leaks(facts, leaks, facts.image.source.read(cluster * size, size))
-    return bool(verdict)
-
-
-def _decodes_to_leaks(facts: CheckFacts, leaks: LeakMap, data: bytes) -> bool | None:
-    words = arrays.decode_u64(data)
-    if facts.image.geometry.extended_l2 and (verdict := _judge(facts, leaks, words[::2])):
-        return verdict
-    return _judge(facts, leaks, words)
-
-
-def _judge(facts: CheckFacts, leaks: LeakMap, words: NDArray[np.uint64]) -> bool | None:
-    """Rule (c) over some entries; None when there is none to judge by."""
-    entries = words[(words != 0) & (words != 1)]
-    if not len(entries):
-        return None
-    compressed = (entries & _COMPRESSED) != 0
-    offsets = arrays.l2_offsets(entries)
-    unaligned = (offsets & np.uint64(facts.space.cluster_size - 1)) != 0
-    good = ~compressed & (offsets != 0) & ~unaligned & ((entries & _RESERVED) == 0)
-    if compressed.any():
-        start, _ = arrays.compressed_extents(entries[compressed], facts.space.cluster_bits)
-        offsets[compressed] = start
-        good[compressed] = (entries[compressed] & _COPIED) == 0
-    good &= offsets < np.uint64(facts.space.end)
-    clusters = facts.cluster_indices(offsets[good])
-    lost = leaks.unreferenced.contains(clusters)
-    leaked = int(np.count_nonzero(lost | leaks.overcounted.contains(clusters)))
-    return leaked * 2 > len(entries) and bool(lost.any())
-
-
-def fills_a_gap(facts: CheckFacts, leaks: LeakMap) -> tuple[int, int] | None:
-    """Rule (e): the guest offset and the length in bytes of a gap that a run of leaks fills.
-
-    None when there is no such gap. Walks the L2 tables until one is found.
+    A wrong pointer to such a structure, or two tables exchanged, leave an L2 table there.
     """
-    if not leaks.unreferenced or facts.image.header.has_data_file:
-        return None
-    gaps = _GapFinder(facts, leaks)
-    for batch in read_l2_batches(facts.image.source, facts.image.geometry, facts.tables):
-        for row in range(len(batch.tables)):
-            found = gaps.find(batch, row)
-            if found is not None:
-                return found
-    return None
+    judge, size = TableJudge(facts, leaks), facts.space.cluster_size
+    ends = {r.offset + r.length for r in facts.regions if r.kind in _SHORT and r.length}
+    inside = sorted(end for end in ends if end % size and end < facts.space.length)
+    found = 0
+    for end in inside[:_MOST_SLACKS]:
+        start = -(-end // 8) * 8
+        words = arrays.decode_u64(facts.image.source.read(start, -start % size))
+        found += bool(words.any()) and bool(judge.judge(words.reshape(1, -1)).table[0])
+    return found
 
 
-class _GapFinder:
-    """Looks for unallocated gaps of L2 tables whose clusters are leaks in the right order."""
+def _with_data(source: ByteSource, clusters: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Which clusters (ascending) are not holes of the file; asks once per stretch of data."""
+    held = np.zeros(len(clusters), dtype=np.bool_)
+    at, limit = 0, (int(clusters[-1]) + 1) * size if len(clusters) else 0
+    while at < len(clusters):
+        start, end = next(source.data_ranges(int(clusters[at]) * size, limit), (limit, limit))
+        first, behind = np.searchsorted(clusters, [start // size, -(-end // size)])
+        # The first cluster lies at or behind the place that was asked for.
+        held[max(at, int(first)) : behind] = True
+        at = max(at + 1, int(behind))
+    return held
+
+
+class _Look:
+    """Reads leaked clusters, as far as the bounds allow."""
 
     def __init__(self, facts: CheckFacts, leaks: LeakMap) -> None:
-        self._facts = facts
-        self._leaked = leaks.unreferenced
-        self._metadata = _metadata_clusters(facts)
+        size = facts.references.size
+        self.contents = LeakContents(BitSet(size), BitSet(size), BitSet(size))
+        self._source = facts.image.source
+        self._size = facts.space.cluster_size
+        self._judge = TableJudge(facts, leaks)
+        self._head = min(_FIRST_LOOK, self._size)
+        self._buffer = bytearray(_BATCH * self._head)
+        self._room = MOST_CANDIDATES
+        self._budget = _SECOND_LOOKS
 
-    def find(self, batch: L2Batch, row: int) -> tuple[int, int] | None:
-        """The guest range of the first gap of a table that a run of leaks fills exactly."""
-        facts = self._facts
-        raw = np.ascontiguousarray(batch.entries[row])
-        used = np.flatnonzero(raw)
-        if not len(used) or facts.tables.misread[batch.tables[row]]:
-            return None
-        hosts = self._hosts(raw[used])
-        # Gaps lie before each used entry and behind the last one; -1 stands for no neighbour.
-        starts = np.concatenate([[0], used + 1])
-        lengths = np.concatenate([used, [len(raw)]]) - starts
-        before = np.concatenate([[-1], hosts])
-        after = np.concatenate([hosts, [-1]])
-        joined = (before >= 0) & (after >= 0) & (after - before == lengths + 1)
-        likely = (lengths > 0) & (
-            joined | ((lengths >= _LONG_RUN) & ((before >= 0) | (after >= 0)))
-        )
-        geometry = facts.image.geometry
-        l1_index = int(facts.tables.l1_index[batch.tables[row]])
-        for at in np.flatnonzero(likely).tolist():
-            length = int(lengths[at])
-            if self._is_filled(int(before[at]), int(after[at]), length):
-                guest = geometry.guest_offset(l1_index, batch.first + int(starts[at]))
-                return guest, length << geometry.cluster_bits
-        return None
+    def into(self, clusters: NDArray[np.int64]) -> None:
+        """Look into some clusters: int64, ascending."""
+        self.contents.unread.add(clusters[self._room :])
+        clusters = clusters[: self._room]
+        self._room -= len(clusters)
+        for start in range(0, len(clusters), _BATCH):
+            self._take(clusters[start : start + _BATCH])
 
-    def _hosts(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Host clusters of some entries, -1 for those that are no whole cluster in the file."""
-        offsets = arrays.l2_offsets(raw)
-        usable = ((raw & _COMPRESSED) == 0) & (offsets != 0)
-        usable &= offsets < np.uint64(self._facts.space.end)
-        return np.where(usable, self._facts.cluster_indices(offsets), np.int64(-1))
+    def _take(self, clusters: NDArray[np.int64]) -> None:
+        words = self._heads(clusters)
+        looks = self._judge.judge(words)
+        self.contents.tables.add(clusters[looks.table])
+        if self._head == self._size:
+            self.contents.blank.add(clusters[~words.any(axis=1)])
+            return
+        for at in np.flatnonzero(~looks.table & (looks.silent | looks.pure)).tolist():
+            self._look_again(clusters[at : at + 1], silent=bool(looks.silent[at]))
 
-    def _is_filled(self, before: int, after: int, length: int) -> bool:
-        if before >= 0 and after - before == length + 1:
-            return self._all_leaked(before + 1, after)
-        if length < _LONG_RUN:
-            return False
-        follows = before >= 0 and self._is_metadata(before + 1 + length)
-        if follows and self._all_leaked(before + 1, before + 1 + length):
-            return True
-        precedes = after >= 0 and self._is_metadata(after - length - 1)
-        return precedes and self._all_leaked(after - length, after)
+    def _heads(self, clusters: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The first words of some clusters: uint64[clusters, words]."""
+        buffer, head = memoryview(self._buffer)[: len(clusters) * self._head], self._head
+        for at, cluster in enumerate(clusters.tolist()):
+            self._source.read_into(cluster * self._size, buffer[at * head : (at + 1) * head])
+        return arrays.decode_u64(buffer).reshape(len(clusters), -1)
 
-    def _all_leaked(self, first: int, end: int) -> bool:
-        if first < 0 or end > self._leaked.size:
-            return False
-        return bool(self._leaked.flags(first, end).all())
-
-    def _is_metadata(self, cluster: int) -> bool:
-        if not 0 <= cluster < self._metadata.size:
-            return False
-        return bool(self._metadata.contains(np.array([cluster], dtype=np.int64))[0])
-
-
-def _metadata_clusters(facts: CheckFacts) -> BitSet:
-    """The clusters of all metadata structures."""
-    found = BitSet(facts.references.size)
-    for region in facts.regions:
-        if not facts.space.is_beyond(region.offset, region.length):
-            first, end = facts.space.span(region.offset, region.length)
-            found.add(np.arange(first, end, dtype=np.int64))
-    tables = facts.tables.offset[facts.tables.offset < facts.space.end]
-    found.add(tables >> facts.space.cluster_bits)
-    found.add(facts.cluster_indices(facts.stored.offsets[facts.claimed_blocks]))
-    return found
+    def _look_again(self, cluster: NDArray[np.int64], *, silent: bool) -> None:
+        """Read all of a cluster whose first words say too little."""
+        self._budget -= self._size
+        if self._budget < 0:
+            # What has entries was judged by those that were seen.
+            self.contents.unread.add(cluster[: int(silent)])
+            return
+        words = arrays.decode_u64(self._source.read(int(cluster[0]) * self._size, self._size))
+        if not words.any():
+            self.contents.blank.add(cluster)
+        elif self._judge.judge(words.reshape(1, -1)).table[0]:
+            self.contents.tables.add(cluster)

@@ -17,15 +17,19 @@ __all__ = ["SharingFacts", "check_sharing"]
 
 # Owners of one cluster that a finding carries; their number is always told.
 _LISTED_CLAIMANTS = 64
+# Triage must not depend on how many findings are wanted: as many clusters are always examined.
+_EXAMINED = 1000
+
+_REFCOUNT_KINDS = frozenset({"refcount_table", "refcount_block"})
 
 
 @dataclass(slots=True)
 class SharingFacts:
     """What triage needs to know: is guest data in doubt because a cluster is claimed twice?
 
-    ``conflicts`` counts clusters that two guest addresses of one tree, or guest data and
-    metadata, claim; clusters that were too many to examine count as such. ``unstored`` counts
-    clusters that a mapping entry points to though their stored refcount is 0.
+    ``conflicts`` counts clusters whose owners cannot both be right; clusters that were too many
+    to examine count as such. ``unstored`` counts clusters that a mapping entry points to though
+    their stored refcount is 0; those that are not listed count as well.
     """
 
     conflicts: int = 0
@@ -36,7 +40,8 @@ def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
     """Name the owners of shared clusters. Yields the bytes of L2 tables read so far."""
     shared = facts.references.shared
     low = [finding for finding in facts.log.kept("refcount.low") if finding.cluster is not None]
-    suspects = shared.first(facts.log.limit)
+    suspects = shared.first(max(facts.log.limit, _EXAMINED))
+    found.unstored = facts.refcounts.rebuild
     wanted = np.union1d(suspects, np.array([f.cluster for f in low], dtype=np.int64))
     if not len(wanted) and not len(shared):
         return
@@ -44,19 +49,19 @@ def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
     yield from finder.find()
     _report_shared(facts, found, suspects.tolist(), finder.claims)
     facts.log.replace("refcount.low", (_with_owners(facts, f, finder.claims) for f in low))
-    found.unstored = facts.log.places("refcount.low") - len(low)
     for finding in low:
         kinds = {kind for kind, _ in finder.claims[int(finding.cluster or 0)].owners}
-        found.unstored += int(finding.value == 0 and bool(kinds & (GUEST_KINDS | {"l2"})))
+        found.unstored -= int(finding.value == 0 and not kinds & (GUEST_KINDS | {"l2"}))
 
 
 def _report_shared(
     facts: CheckFacts, found: SharingFacts, suspects: list[int], claims: dict[int, Claims]
 ) -> None:
     real = [cluster for cluster in suspects if _is_shared(claims[cluster])]
-    found.conflicts = len(facts.references.shared) - len(suspects)
-    found.conflicts += sum(_is_conflict(claims[cluster]) for cluster in real)
-    places = len(facts.references.shared) - len(suspects) + len(real)
+    unexamined = len(facts.references.shared) - len(suspects)
+    found.conflicts = unexamined + sum(_is_conflict(claims[cluster]) for cluster in real)
+    # Of those unexamined none can be told, so they count only where no more are wanted.
+    places = len(real) + (unexamined if len(real) >= facts.log.room("cluster.shared") else 0)
 
     def make(i: int) -> Finding:
         return _shared_finding(facts, real[i], claims[real[i]])
@@ -79,16 +84,16 @@ def _has_guest(claims: Claims) -> bool:
 
 
 def _is_conflict(claims: Claims) -> bool:
-    """Whether the owners cannot both be right: repair rules, section 1, (d)."""
-    guests = [owner for owner in claims.owners.values() if owner.kind in GUEST_KINDS]
-    if claims.more or len(guests) < len(claims.owners):
-        return bool(guests)
-    seen: set[str] = set()
-    for owner in guests:
-        if owner.trees_total > len(owner.trees) or seen & set(owner.trees):
-            return True
-        seen |= set(owner.trees)
-    return False
+    """Whether the owners cannot both be right: repair rules, section 1, (d), and a little more.
+
+    A cluster holds data of one guest address, also where several trees share it. Two owners
+    neither of which is guest data mean a wrong pointer all the same, but one to a refcount
+    structure tells nothing of the guest's disk.
+    """
+    if any(kind in GUEST_KINDS for kind, _ in claims.owners):
+        return True
+    kinds = [kind for kind, _ in claims.owners if kind not in _REFCOUNT_KINDS]
+    return len(kinds) + claims.more > 1
 
 
 def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:

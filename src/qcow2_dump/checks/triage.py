@@ -5,23 +5,24 @@ guest's data was lost. As long as anything in the image speaks for the second, n
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.findings import Finding, Table, Triage
-from qcow2_dump.checks.orphans import (
-    LeakContents,
-    examine_leaks,
-    fills_a_gap,
-    stale_bitmap_clusters,
-)
+from qcow2_dump.checks.findings import Triage
+from qcow2_dump.checks.gaps import Gaps, find_gaps
+from qcow2_dump.checks.lost_references import lost_by_active
+from qcow2_dump.checks.orphans import examine_leaks, stale_bitmap_clusters, tables_in_slack
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.checks.pass_sharing import SharingFacts
 from qcow2_dump.checks.result import LeakTriage
+from qcow2_dump.checks.stream_overlaps import overlapping_streams
+from qcow2_dump.checks.suspect_tables import report_empty_tables, report_lost_tables
 
-__all__ = ["UNUSABLE", "triage_leaks"]
+__all__ = ["UNUSABLE", "LeakJudgement", "judge_leaks", "triage_leaks"]
 
 UNUSABLE = (
     "file.truncated",
@@ -34,6 +35,8 @@ UNUSABLE = (
     "l2.copied-no-offset",
     "l2.compressed-bitmap",
     "l2.compressed-data-file",
+    "l2.data-file-offset",
+    "l2.zero-v2",
     "l2.subclusters-unallocated",
     "snapshot.table",
     "snapshot.record",
@@ -63,132 +66,125 @@ UNUSABLE = (
 """Findings after which a leak may be what a lost or unread entry led to: rule (a)."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeakJudgement:
+    """Which leaks may be guest data.
+
+    ``doubts`` are the reasons, in words, to keep every leak, ``unstored`` and ``unread`` reasons
+    to keep only unreferenced ones: all of them, or the clusters that were not looked at.
+    ``spared`` are unreferenced leaks that are waste whatever the reasons.
+    """
+
+    doubts: tuple[str, ...]
+    unstored: bool
+    unread: BitSet
+    spared: BitSet
+
+    def keeps(self, clusters: NDArray[np.int64], *, referenced: bool) -> NDArray[np.bool_]:
+        """Which leaked clusters are orphans; all of them over-counted, or all unreferenced."""
+        if referenced:
+            return np.full(len(clusters), bool(self.doubts))
+        if self.doubts or self.unstored:
+            return ~self.spared.contains(clusters)
+        return self.unread.contains(clusters)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All reasons, in words."""
+        found = self.doubts
+        if self.unstored:
+            found += ("mapped clusters have a refcount of 0",)
+        if unread := len(self.unread):
+            found += (_times(unread, "a leaked cluster was one too many to look into"),)
+        return found
+
+
 def triage_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakTriage:
     """Judge the leaks, and put the judgement into their findings."""
-    if not leaks.unreferenced and not leaks.overcounted:
-        return LeakTriage()
-    stale = stale_bitmap_clusters(facts)
-    contents = examine_leaks(facts, leaks, stale)
-    gap = fills_a_gap(facts, leaks)
-    _report_tables(facts, contents.tables)
-    empty = _report_empty_tables(facts, gap is not None)
-    doubts = tuple(_doubts(facts, sharing, contents, gap, empty))
-    missing = sharing.unstored > 0
-    triage = LeakTriage(reasons=doubts)
-    if missing:
-        triage.reasons += ("mapped clusters have a refcount of 0",)
-    spared = stale if facts.image.backing_file is not None else stale | contents.blank
     unreferenced, overcounted = len(leaks.unreferenced), len(leaks.overcounted)
-    if doubts:
-        triage.orphans = overcounted
-    if triage.reasons:
-        triage.orphans += unreferenced - len(spared)
-    triage.waste = unreferenced + overcounted - triage.orphans
-    _annotate(facts, leaks, spared, bool(triage.reasons), bool(doubts))
-    return triage
+    if not unreferenced and not overcounted:
+        return LeakTriage()
+    judgement = judge_leaks(facts, leaks, sharing)
+    orphans = overcounted if judgement.doubts else 0
+    if judgement.doubts or judgement.unstored:
+        orphans += unreferenced - len(judgement.spared)
+    else:
+        orphans += len(judgement.unread)
+    _annotate(facts, leaks, judgement)
+    return LeakTriage(judgement.reasons, unreferenced + overcounted - orphans, orphans)
+
+
+def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakJudgement:
+    """Look for every reason to keep leaks; reports lost and empty tables on the way."""
+    stale = stale_bitmap_clusters(facts, leaks)
+    contents = examine_leaks(facts, leaks, stale)
+    gaps = find_gaps(facts, leaks)
+    report_lost_tables(facts, contents.tables)
+    empty = report_empty_tables(facts, gap_filled=gaps.filled is not None)
+    spared = stale
+    if not _hides_a_backing_file(facts):
+        for clusters in contents.blank.chunks():
+            spared.add(clusters)
+    return LeakJudgement(
+        doubts=tuple(_doubts(facts, leaks, sharing, len(contents.tables), gaps, empty)),
+        unstored=sharing.unstored > 0,
+        unread=contents.unread,
+        spared=spared,
+    )
+
+
+def _hides_a_backing_file(facts: CheckFacts) -> bool:
+    """Whether zeros mean something: they hide a backing file, even one whose name is lost."""
+    image = facts.image
+    return bool(image.header.backing_file_offset) or image.extensions.backing_format is not None
 
 
 def _doubts(
     facts: CheckFacts,
+    leaks: LeakMap,
     sharing: SharingFacts,
-    contents: LeakContents,
-    gap: tuple[int, int] | None,
+    tables: int,
+    gaps: Gaps,
     empty: int,
 ) -> Iterator[str]:
-    """Why leaks may be guest data, in words."""
+    """Why leaks may be guest data, in words: rules (a) to (e), and what else says so."""
     unusable = facts.log.places(*UNUSABLE)
     if unusable:
         yield _times(unusable, "a pointer or field of the image cannot be used")
     if empty:
         yield _times(empty, "an L2 table in use holds nothing but zeros")
-    if contents.tables:
-        yield _times(len(contents.tables), "a leaked cluster reads like a lost table")
+    if tables:
+        yield _times(tables, "a leaked cluster reads like a lost table")
     if sharing.conflicts:
         yield _times(sharing.conflicts, "a cluster has owners that exclude each other")
-    if gap is not None:
-        yield f"leaked clusters fit exactly into a gap at guest offset {gap[0]:#x}"
+    if gaps.filled is not None:
+        yield f"leaked clusters fit exactly into a gap at guest offset {gaps.filled[0]:#x}"
+    elif gaps.wiped is not None:
+        yield f"whole sectors of a table are empty beside leaks at guest offset {gaps.wiped[0]:#x}"
+    slack = tables_in_slack(facts, leaks)
+    if slack:
+        yield _times(slack, "behind the end of a table lies what reads like another, lost one")
+    overlaps = overlapping_streams(facts)
+    if overlaps:
+        yield _times(overlaps, "a compressed cluster begins inside another one")
+    lost = lost_by_active(facts, leaks)
+    if lost is not None:
+        yield f"a snapshot still has what the active layer lost at guest offset {lost:#x}"
 
 
 def _times(count: int, what: str) -> str:
     return what if count == 1 else f"{what} ({count:,} times)"
 
 
-def _report_tables(facts: CheckFacts, clusters: list[int]) -> None:
-    size = facts.space.cluster_size
-
-    def make(i: int) -> Finding:
-        offset = clusters[i] * size
-        return Finding(
-            code="leak.orphan-table",
-            message=f"leaked cluster {clusters[i]} at {offset:#x} reads as an L1 or L2 table that "
-            "leads to other leaked clusters",
-            offset=offset,
-            table=Table("l2", offset),
-            cluster=clusters[i],
-        )
-
-    facts.log.add_many("leak.orphan-table", len(clusters), make, count=0)
-
-
-def _report_empty_tables(facts: CheckFacts, gap_filled: bool) -> int:
-    """Rule (b): tables in use that are all zeros; returns how many.
-
-    The table behind the disk of the active layer is left out: there QEMU clears what a saved VM
-    state used.
-    """
-    tables = facts.tables
-    behind = facts.image.header.vm_state_l1_index
-    chosen = tables.empty & tables.walked & ~tables.misread
-    chosen &= (tables.l1_index < behind) | (tables.active == 0)
-    filled = set(tables.l1_index[~tables.empty & tables.walked].tolist())
-    empty = np.flatnonzero(chosen).tolist()
-    for table in empty:
-        wiped = gap_filled or _was_used(facts, table, filled)
-        facts.log.add(_empty_finding(facts, table, wiped))
-    return len(empty)
-
-
-def _was_used(facts: CheckFacts, table: int, filled: set[int]) -> bool:
-    """Whether an empty table is too old, or too widely used, to have been made just now."""
-    tables = facts.tables
-    offset = int(tables.offset[table])
-    cluster = np.array([offset >> facts.space.cluster_bits], dtype=np.int64)
-    return (
-        facts.last_data > offset
-        or int(facts.stored.values_of(cluster)[0]) > 1
-        or int(tables.l1_index[table]) in filled
-    )
-
-
-def _empty_finding(facts: CheckFacts, table: int, wiped: bool) -> Finding:
-    tables, geometry = facts.tables, facts.image.geometry
-    offset, index = int(tables.offset[table]), int(tables.l1_index[table])
-    labels, total = facts.trees_of_table(table)
-    guest = index * geometry.l1_span
-    what = "was wiped" if wiped else "was newly made when the machine died, or wiped"
-    return Finding(
-        code="l2.wiped" if wiped else "l2.empty",
-        message=f"the L2 table at {offset:#x} is in use but all zeros: it {what}",
-        offset=offset,
-        table=Table("l2", offset),
-        l1_index=index,
-        trees=labels,
-        trees_total=total,
-        guest_offset=guest,
-        guest_length=facts.guest_length(guest, geometry.l1_span),
-    )
-
-
-def _annotate(
-    facts: CheckFacts, leaks: LeakMap, spared: set[int], keep: bool, keep_overcounted: bool
-) -> None:
+def _annotate(facts: CheckFacts, leaks: LeakMap, judgement: LeakJudgement) -> None:
     """Say of each leak that is listed whether it is waste."""
     kept = facts.log.kept("refcount.leak")
     clusters = np.array([finding.cluster for finding in kept], dtype=np.int64)
-    unreferenced = leaks.unreferenced.contains(clusters).tolist()
-    judged: list[Finding] = []
-    for finding, alone in zip(kept, unreferenced, strict=True):
-        orphan = keep and finding.cluster not in spared if alone else keep_overcounted
-        triage: Triage = "orphan" if orphan else "waste"
-        judged.append(replace(finding, triage=triage))
+    orphan = np.where(
+        leaks.unreferenced.contains(clusters),
+        judgement.keeps(clusters, referenced=False),
+        judgement.keeps(clusters, referenced=True),
+    )
+    words: tuple[Triage, Triage] = ("waste", "orphan")
+    judged = [replace(f, triage=words[o]) for f, o in zip(kept, orphan.tolist(), strict=True)]
     facts.log.replace("refcount.leak", judged)
