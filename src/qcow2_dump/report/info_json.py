@@ -120,7 +120,11 @@ def _format_data(info: ImageInfo) -> "doc.FormatData":
         if info.data_file.used:
             data["data-file-raw"] = info.data_file.raw
     if info.bitmaps and info.bitmaps_valid:
-        data["bitmaps"] = [_qemu_bitmap(item) for item in info.bitmaps]
+        data["bitmaps"] = [
+            _qemu_bitmap(item)
+            for item in info.bitmaps
+            if item.entry.granularity_bits <= _WIDEST_GRANULARITY
+        ]
     return data
 
 
