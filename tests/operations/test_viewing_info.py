@@ -275,3 +275,13 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     read(path, chain=True)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_chain_does_not_look_for_more_than_was_asked(tmp_path: Path) -> None:
+    std_image(backing_name="gone").write_to(tmp_path / "base")
+    path = std_image(backing_name="base", backing_format="qcow2").write_to(tmp_path / "disk")
+    (link, last) = read(path, chain=True, look_for_backing=False).chain or ()
+    assert link.info is not None
+    assert link.info.backing is not None
+    assert link.info.backing.presence == "not looked for"
+    assert last.problem == "No such file or directory"

@@ -50,7 +50,7 @@ def read_infos(request: InfoRequest) -> Iterator[ImageInfo | InfoFailure]:
             with open_image(name) as image:
                 info = gather_info(image, look=request.look_for_backing)
                 if request.chain:
-                    info = info._replace(chain=tuple(_chain(image)))
+                    info = info._replace(chain=tuple(_chain(image, request.look_for_backing)))
             yield info
         except (Qcow2Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
@@ -246,13 +246,13 @@ def _presence(look: bool, *paths: str) -> Presence:
     return "there" if any(map(os.path.exists, paths)) else "missing"
 
 
-def _chain(image: Image) -> Iterator[ChainFacts]:
+def _chain(image: Image, look: bool) -> Iterator[ChainFacts]:
     from qcow2_dump.image.chain import open_chain
 
     for link in open_chain(image):
         try:
             file = None if link.source is None else _file_facts(link.source)
-            info = None if link.image is None else gather_info(link.image)
+            info = None if link.image is None else gather_info(link.image, look=look)
         finally:
             link.close()
         yield ChainFacts(
