@@ -77,14 +77,6 @@ class ExtentBatch:
             np.array([problem], np.uint8),
         )
 
-    @classmethod
-    def join(cls, pieces: Sequence[Self]) -> Self:
-        """Batches that follow each other as one."""
-        if len(pieces) == 1:
-            return pieces[0]
-        names = (field.name for field in fields(cls))
-        return cls(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
-
     def __len__(self) -> int:
         return len(self.start)
 
@@ -161,6 +153,10 @@ class Runs:
     def __len__(self) -> int:
         return len(self.start)
 
+    def take(self, chosen: slice) -> Self:
+        """Some of the runs."""
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
 
 def merge_runs(pieces: Iterable[Runs]) -> Iterator[Runs]:
     """Join neighbours of the same code whose places, if they have any, follow each other.
@@ -172,9 +168,9 @@ def merge_runs(pieces: Iterable[Runs]) -> Iterator[Runs]:
         if not len(piece):
             continue
         merged = _merged(piece if last is None else _joined((last, piece)))
-        last = _slice(merged, slice(-1, None))
+        last = merged.take(slice(-1, None))
         if len(merged) > 1:
-            yield _slice(merged, slice(None, -1))
+            yield merged.take(slice(None, -1))
     if last is not None:
         yield last
 
@@ -193,7 +189,3 @@ def _merged(runs: Runs) -> Runs:
 def _joined(pieces: Sequence[Runs]) -> Runs:
     names = (field.name for field in fields(Runs))
     return Runs(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
-
-
-def _slice(runs: Runs, chosen: slice) -> Runs:
-    return Runs(runs.start[chosen], runs.length[chosen], runs.host[chosen], runs.code[chosen])

@@ -100,11 +100,11 @@ class _Walk:
                 yield self._gap(at, stop, ClusterType.UNALLOCATED)
             elif column or end - at < per_table or per_table > _BATCH_ENTRIES:
                 stop = min(end, at + _BATCH_ENTRIES, (row + 1) * per_table)
-                yield self._tables(offsets[row - base : row - base + 1], at, stop)
+                yield from self._tables(offsets[row - base : row - base + 1], at, stop)
             else:
                 rows = min((end - at) // per_table, self._rows_at_once)
                 stop = at + rows * per_table
-                yield self._tables(offsets[row - base : row - base + rows], at, stop)
+                yield from self._tables(offsets[row - base : row - base + rows], at, stop)
             at = stop
 
     def _gap(
@@ -113,34 +113,31 @@ class _Walk:
         bits = self._geometry.cluster_bits
         return ExtentBatch.one(first << bits, min(end << bits, MAX_FILE_OFFSET), kind, problem)
 
-    def _tables(self, offsets: NDArray[np.int64], first: int, end: int) -> ExtentBatch:
+    def _tables(self, offsets: NDArray[np.int64], first: int, end: int) -> Iterator[ExtentBatch]:
         """Clusters of whole tables, or of a part of one."""
         width = self._geometry.l2_entry_size
-        columns = (end - first) // len(offsets)
-        row_bytes = columns * width
+        row_bytes = (end - first) // len(offsets) * width
         buffer = memoryview(self._bytes)[: row_bytes * len(offsets)]
         skipped = first % self._geometry.l2_entries * width
-        problems = np.zeros(len(offsets), dtype=np.uint8)
-        for row, offset in enumerate(offsets.tolist()):
+        problems = self._problems(offsets)
+        readable = (offsets != 0) & (problems == 0)
+        if not readable.all():
+            np.frombuffer(buffer, dtype=np.uint8)[:] = 0
+        for row in np.flatnonzero(readable).tolist():
             part = buffer[row * row_bytes : (row + 1) * row_bytes]
-            problems[row] = self._read(offset, skipped, part)
+            try:
+                self._image.source.read_into(int(offsets[row]) + skipped, part)
+            except SourceError:
+                part[:] = bytes(row_bytes)
+                problems[row] = MappingProblem.L2_UNREADABLE
         words = arrays.decode_u64(buffer, out=self._words[: len(buffer) // 8])
         bitmaps = words[1::2] if width == 16 else None
         return self._decoder.extents(first, words[:: width // 8], bitmaps, problems)
 
-    def _read(self, table: int, skipped: int, part: memoryview) -> MappingProblem:
-        """Read a part of a table, zeros if there is none; say what is wrong with where it lies."""
-        if table and self._geometry.is_aligned(table):
-            try:
-                self._image.source.read_into(table + skipped, part)
-            except SourceError:
-                part[:] = bytes(len(part))
-                return MappingProblem.L2_UNREADABLE
-        else:
-            part[:] = bytes(len(part))
-            return MappingProblem.L2_UNALIGNED if table else MappingProblem.NONE
-        return (
-            MappingProblem.L2_BEYOND_END
-            if table >= self._image.source.size
-            else MappingProblem.NONE
-        )
+    def _problems(self, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """What is wrong with where tables lie; past the end of the file they read as zeros."""
+        problems = np.zeros(len(offsets), dtype=np.uint8)
+        problems[offsets >= self._image.source.size] = MappingProblem.L2_BEYOND_END
+        crooked = offsets & (self._geometry.cluster_size - 1) != 0
+        problems[crooked] = MappingProblem.L2_UNALIGNED
+        return problems

@@ -3,6 +3,8 @@
 The vector twin of `image.lookup`: both say the same of every guest offset, which a test holds.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +51,7 @@ class L2Decoder:
 
     def extents(
         self, first: int, raw: _U64, bitmaps: _U64 | None, table_problems: _U8
-    ) -> ExtentBatch:
+    ) -> Iterator[ExtentBatch]:
         """The extents of the guest clusters from ``first`` on, of depth 0.
 
         ``raw`` holds their entries, ``bitmaps`` their subclusters with extended L2; both are
@@ -63,8 +65,9 @@ class L2Decoder:
             kind[_HIDDEN[per_cluster]] = _NORMAL
         size = self._geometry.cluster_size
         if bitmaps is None:
-            return _runs(first * size, size, kind, host, problem)
-        return self._extended(first, kind, host, problem, bitmaps)
+            yield _runs(first * size, size, kind, host, problem)
+        else:
+            yield from self._extended(first, kind, host, problem, bitmaps)
 
     def _clusters(self, first: int, raw: _U64) -> tuple[_U8, _I64, _U8]:
         """Type, host offset and problem of whole clusters."""
@@ -100,7 +103,7 @@ class L2Decoder:
 
     def _extended(
         self, first: int, base: _U8, host: _I64, problem: _U8, bitmaps: _U64
-    ) -> ExtentBatch:
+    ) -> Iterator[ExtentBatch]:
         """Extents of subclusters, which most clusters need not be cut into."""
         normal = (base == _NORMAL) & (host != NO_HOST)
         nothing = base == _UNALLOCATED
@@ -114,19 +117,18 @@ class L2Decoder:
         mixed = (kind == _NORMAL) & normal & (bitmaps != _ALL_DATA)
         mixed |= (kind == _UNALLOCATED) & nothing & (zero != 0)
         size, unit = self._geometry.cluster_size, self._geometry.subcluster_size
-        pieces = []
-        for start in range(0, len(base), _EXPANDED):
-            part = slice(start, start + _EXPANDED)
+        step = _EXPANDED if mixed.any() else len(base)
+        for start in range(0, len(base), step):
+            part = slice(start, start + step)
             offset = (first + start) * size
             if not mixed[part].any():
-                pieces.append(_runs(offset, size, kind[part], host[part], problem[part]))
+                yield _runs(offset, size, kind[part], host[part], problem[part])
                 continue
             inner = _subclusters(base[part], normal[part], nothing[part], bitmaps[part])
             places = host[part, None] + unit * np.arange(32)
             places[host[part] == NO_HOST] = NO_HOST
             each = np.repeat(problem[part], 32)
-            pieces.append(_runs(offset, unit, inner.reshape(-1), places.reshape(-1), each))
-        return ExtentBatch.join(pieces)
+            yield _runs(offset, unit, inner.reshape(-1), places.reshape(-1), each)
 
 
 def _subclusters(

@@ -20,6 +20,9 @@ __all__ = ["map_json", "map_table"]
 
 _EMPTY = '[{ "start": 0, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}]'
 
+# Rows that are formatted at a time.
+_ROWS = 1 << 13
+
 # A code is depth, type, zero and problem as one number, the lowest bits last.
 _PROBLEM_BITS, _ZERO_BITS, _TYPE_BITS = 4, 1, 3
 _TYPE_SHIFT = _PROBLEM_BITS + _ZERO_BITS
@@ -42,10 +45,11 @@ def map_json(
     rows = _JsonRows(tree, details=details)
     lead, last = "[", ""
     for runs in merge_runs(_coded(batches, hidden, exact=details)):
-        if last:
-            yield f"{lead}{last},"
-            lead = ""
-        last = rows.render(runs)
+        for start in range(0, len(runs), _ROWS):
+            if last:
+                yield f"{lead}{last},"
+                lead = ""
+            last = rows.render(runs.take(slice(start, start + _ROWS)))
     yield f"{lead}{last}]"
 
 
