@@ -94,7 +94,7 @@ def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_commands_that_do_not_exist_yet(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = line.split()[0]
+    command = line.split(maxsplit=1)[0]
     assert command in PLANNED
     assert main(line.split()) == 161
     said = capsys.readouterr().err
@@ -126,11 +126,12 @@ def test_what_follows_a_double_dash_is_an_operand() -> None:
 
 def test_no_choice_of_a_repair_shows_that_of_all() -> None:
     nothing = parse(["repair", "disk", "--free-orphans"]).request
-    assert nothing == parse("repair disk --all --free-orphans --dry-run".split()).request
-    dropping = parse("repair disk --drop-snapshot 0 --drop-snapshot 0x2".split()).request
+    assert nothing == parse(["repair", "disk", "--all", "--free-orphans", "--dry-run"]).request
+    dropping = parse(["repair", "disk", "--drop-snapshot", "0", "--drop-snapshot", "0x2"]).request
     assert isinstance(dropping, RepairRequest)
     assert dropping.drop_snapshots == (0, 2)
-    assert not (dropping.everything or dropping.options.dry_run)
+    assert not (dropping.everything)
+    assert not (dropping.options.dry_run)
 
 
 def test_signal_handlers_are_put_back() -> None:
@@ -184,7 +185,7 @@ def test_lines_become_requests(line: str, request_: object) -> None:
 
 
 def test_how_an_answer_is_shown() -> None:
-    asked = parse("map a --json --details --color never".split())
+    asked = parse(["map", "a", "--json", "--details", "--color", "never"])
     assert (asked.json, asked.details, asked.color) == (True, True, "never")
 
 

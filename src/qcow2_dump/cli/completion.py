@@ -92,23 +92,23 @@ class _Line:
         self._ended = False
         self._read(before)
         self._position = len(self._typed)
-        pending, ended = self._pending, self._ended
+        self._value_of, self._words_only = self._pending, self._ended
+        self._pending = None
         self._read(after)
-        self._pending, self._ended = pending, ended
 
     def candidates(self) -> Iterator[Candidate]:
         """What may stand where the current word stands."""
         current = self._current
-        if self._pending is not None:
-            yield from self._values(self._pending)
-        elif not self._ended and current.startswith("--") and "=" in current:
+        if self._value_of is not None:
+            yield from self._values(self._value_of)
+        elif not self._words_only and current.startswith("--") and "=" in current:
             name = current.partition("=")[0]
             for option in self._options:
                 if name in option.names and _takes_value(option):
                     for word, means in self._values(option):
                         shown = word if word == FILES.word else f"{name}={word}"
                         yield Candidate(shown, means)
-        elif not self._ended and current.startswith("-"):
+        elif not self._words_only and current.startswith("-"):
             for option in self._options:
                 yield from (Candidate(name, option.words) for name in option.names)
         else:

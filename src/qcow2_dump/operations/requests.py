@@ -62,7 +62,7 @@ class CheckRequest:
 class InfoRequest:
     """What some images say of themselves; ``chain`` also opens their backing files.
 
-    ``look_for_backing`` and ``lock`` are those of `CheckRequest`. Raises RequestError for no images.
+    ``look_for_backing`` and ``lock`` are as in `CheckRequest`. Raises RequestError for no images.
     """
 
     images: tuple[str, ...]
