@@ -1,16 +1,67 @@
 """The one stream that a run over an image yields, and that every renderer eats.
 
-A run yields `ImageOpened`, then `Progress` and `FindingSeen` in any order, then `ImageChecked`;
+A check yields `ImageOpened`, then `Progress` and `FindingSeen` in any order, then `ImageChecked`;
 or `ImageFailed` at any point, which ends it.
+
+A listing yields `ImageOpened`, then these sections, each of which may be missing, with
+`Progress` between any two events, and `ImageChecked` at the end:
+
+- `HeaderRead`;
+- `SnapshotsBegun`, before the first tree of a snapshot;
+- for each tree `TreeBegun`, its entries, `TreeEnded`;
+- `BitmapsBegun`, for each bitmap `BitmapBegun`, its entries, `BitmapEnded`;
+- `RefcountsBegun`, the blocks and their refcounts, `RefcountsEnded`;
+- `CopiedBegun`, wrong flags, `CopiedEnded`;
+- `SharedBegun`, clusters with several owners, `SharedEnded`;
+- `LayoutBegun`, clusters out of place, `LayoutEnded`;
+- `ActiveSummed`.
+
+Entries come as the values of `checks.listing` and its neighbours, arrays of a table at a time.
+The events of listings are named tuples, which a check that loads this module need not wait for.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qcow2_dump.checks.findings import Finding
-from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.result import CheckResult, TableStatistics, TreeStatistics
+from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.info import ImageInfo
+from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 
-__all__ = ["Event", "FindingSeen", "ImageChecked", "ImageFailed", "ImageOpened", "Progress"]
+if TYPE_CHECKING:  # these hold arrays; who shows none should not have to wait for numpy
+    from qcow2_dump.checks.active_layer import ClustersElsewhere, WrongCopied
+    from qcow2_dump.checks.listing import L1Listed, L2Listed
+    from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
+    from qcow2_dump.checks.listing_refcounts import BlockEnded, BlockListed, RefcountsListed
+    from qcow2_dump.checks.listing_shared import SharedListed
+
+__all__ = [
+    "ActiveSummed",
+    "BitmapBegun",
+    "BitmapEnded",
+    "BitmapsBegun",
+    "CopiedBegun",
+    "CopiedEnded",
+    "Event",
+    "FindingSeen",
+    "HeaderRead",
+    "ImageChecked",
+    "ImageFailed",
+    "ImageOpened",
+    "LayoutBegun",
+    "LayoutEnded",
+    "ListingEvent",
+    "Progress",
+    "RefcountsBegun",
+    "RefcountsEnded",
+    "SharedBegun",
+    "SharedEnded",
+    "SnapshotsBegun",
+    "TreeBegun",
+    "TreeEnded",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +107,138 @@ class ImageFailed:
 
 
 Event = ImageOpened | Progress | FindingSeen | ImageChecked | ImageFailed
+
+
+class HeaderRead(NamedTuple):
+    """What the image says of itself."""
+
+    info: ImageInfo
+
+
+class SnapshotsBegun(NamedTuple):
+    """The image has snapshots: all of them, of which some or all follow."""
+
+    entries: tuple[SnapshotEntry, ...]
+
+
+class TreeBegun(NamedTuple):
+    """The entries of this tree follow, in guest order."""
+
+    tree: Tree
+
+
+class TreeEnded(NamedTuple):
+    """The end of a tree, with the statistics of all its entries, listed or not."""
+
+    tree: Tree
+    statistics: TreeStatistics
+
+
+class BitmapsBegun(NamedTuple):
+    """The image has persistent bitmaps; they follow if the header vouches for them (``valid``)."""
+
+    valid: bool
+
+
+class BitmapBegun(NamedTuple):
+    """The table of this bitmap follows."""
+
+    item: BitmapItem
+
+
+class BitmapEnded(NamedTuple):
+    """The end of a bitmap's table, with the statistics of its entries."""
+
+    item: BitmapItem
+    statistics: TableStatistics
+
+
+class RefcountsBegun(NamedTuple):
+    """The refcount table and its blocks follow."""
+
+
+class RefcountsEnded(NamedTuple):
+    """The end of the refcounts; ``result`` holds their statistics."""
+
+    result: CheckResult
+
+
+class CopiedBegun(NamedTuple):
+    """The entries of the active layer with a wrong COPIED flag follow."""
+
+
+class CopiedEnded(NamedTuple):
+    """The number of L1 and L2 entries with a wrong COPIED flag, listed or not."""
+
+    l1_wrong: int
+    l2_wrong: int
+
+
+class SharedBegun(NamedTuple):
+    """The clusters with several owners follow."""
+
+
+class SharedEnded(NamedTuple):
+    """The number of clusters with several owners, listed or not."""
+
+    clusters: int
+
+
+class LayoutBegun(NamedTuple):
+    """The data clusters follow that are not where preallocation puts them.
+
+    With snapshots (``applies`` False) the layout says nothing, and none follow.
+    """
+
+    applies: bool
+
+
+class LayoutEnded(NamedTuple):
+    """How many data clusters are elsewhere, of how many."""
+
+    elsewhere: int
+    clusters: int
+
+
+class ActiveSummed(NamedTuple):
+    """The preallocation mode, None where it cannot be told; bytes that only the active layer
+    holds."""
+
+    preallocation: Literal["off", "metadata", "full"] | None
+    held_alone: int
+
+
+ListingEvent = (
+    ImageOpened
+    | Progress
+    | ImageChecked
+    | HeaderRead
+    | SnapshotsBegun
+    | TreeBegun
+    | TreeEnded
+    | BitmapsBegun
+    | BitmapBegun
+    | BitmapEnded
+    | RefcountsBegun
+    | RefcountsEnded
+    | CopiedBegun
+    | CopiedEnded
+    | SharedBegun
+    | SharedEnded
+    | LayoutBegun
+    | LayoutEnded
+    | ActiveSummed
+)
+
+if TYPE_CHECKING:
+    Entries = (
+        L1Listed
+        | L2Listed
+        | BitmapEntriesListed
+        | BlockListed
+        | RefcountsListed
+        | BlockEnded
+        | WrongCopied
+        | ClustersElsewhere
+        | SharedListed
+    )

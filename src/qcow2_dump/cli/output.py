@@ -23,6 +23,11 @@ class Output:
         for line in lines:
             self._stream.write(line + "\n")
 
+    def text(self, pieces: Iterable[str]) -> None:
+        """Write text as it is."""
+        for piece in pieces:
+            self._stream.write(piece)
+
     def flush(self) -> None:
         """Hand over what was written, so that a full disk is noticed now and not at the exit."""
         self._stream.flush()

@@ -21,7 +21,7 @@ from qcow2_dump.image.info import (
     Presence,
     Problem,
 )
-from qcow2_dump.image.preallocation import preallocation
+from qcow2_dump.image.preallocation import Preallocation, preallocation
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, AutoclearFeature, CryptMethod
 from qcow2_dump.ondisk.feature_bits import KNOWN_FEATURES
 from qcow2_dump.ondisk.header import HEADER_FIELDS, UNKNOWN_OFFSET, HeaderField
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # imported when an image has such tables
 __all__ = ["gather_info", "read_infos"]
 
 _T = TypeVar("_T")
+_NOT_LOOKED_AT = Preallocation(None, "its tables were not looked at")
 _SNAPSHOT_FIELDS = frozenset({"nb_snapshots", "snapshots_offset"})
 
 
@@ -60,11 +61,12 @@ def read_infos(request: InfoRequest) -> Iterator[ImageInfo | InfoFailure]:
             yield InfoFailure(name, "not enough memory", errno.ENOMEM)
 
 
-def gather_info(image: Image, *, look: bool = True) -> ImageInfo:
+def gather_info(image: Image, *, look: bool = True, tables: bool = True) -> ImageInfo:
     """What an opened image says of itself; a part that cannot be read becomes a `Problem`.
 
     ``look`` says whether the system is asked if the backing and data files exist; none is
-    opened. Raises nothing for damage.
+    opened. ``tables`` says whether L2 tables are read to tell the preallocation mode, which is
+    slow without numpy. Raises nothing for damage.
     """
     gatherer = _Gatherer(image)
     file = _file_facts(image.source)
@@ -81,7 +83,7 @@ def gather_info(image: Image, *, look: bool = True) -> ImageInfo:
         encryption=gatherer.encryption(),
         backing=_backing(image, look),
         data_file=_data_file(image, look),
-        preallocation=preallocation(image, file.allocated),
+        preallocation=preallocation(image, file.allocated) if tables else _NOT_LOOKED_AT,
         problems=tuple(gatherer.problems),
     )
 
