@@ -203,6 +203,21 @@ def test_explain_a_code_that_is_nearly_right(capsys: pytest.CaptureFixture[str])
     assert "did you mean l2.beyond-end?" in capsys.readouterr().err
 
 
+def test_explain_a_family_of_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "refcount"]) == 234
+    said = capsys.readouterr().err
+    assert all(code in said for code in RULES if code.startswith("refcount."))
+    assert "l2." not in said
+
+
+def test_explain_names_the_command_that_mends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "refcount.leak"]) == 0
+    assert "qcow2-dump repair IMAGE --leaks --dry-run" in capsys.readouterr().out
+    assert main(["explain", "header.dirty"]) == 0
+    shown = capsys.readouterr().out
+    assert ("qcow2-dump repair IMAGE" in shown) == (RULES["header.dirty"].option is not None)
+
+
 def test_explain_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]

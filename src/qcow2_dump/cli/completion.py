@@ -92,7 +92,8 @@ class _Line:
         self._ended = False
         self._read(before)
         self._position = len(self._typed)
-        self._value_of, self._words_only = self._pending, self._ended
+        self._value_of: Entry | None = self._pending
+        self._words_only = self._ended
         self._pending = None
         self._read(after)
 

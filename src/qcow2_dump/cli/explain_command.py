@@ -20,9 +20,7 @@ def explain(code: str | None, *, json: bool, color: str) -> int:
     style = Style(wants_color(color))
     output = Output()
     if code is not None and code not in RULES:
-        close = difflib.get_close_matches(code, RULES, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see qcow2-dump explain --list"
-        raise RequestError(f"there is no finding {code!r}; {hint}")
+        raise RequestError(f"there is no finding {code!r}; {_hint(code)}")
     if json:
         output.lines([rules_line(list(RULES.values()) if code is None else [RULES[code]])])
     elif code is None:
@@ -31,3 +29,12 @@ def explain(code: str | None, *, json: bool, color: str) -> int:
         output.lines(explain_rule(RULES[code], style))
     output.flush()
     return exit_status.OK
+
+
+def _hint(code: str) -> str:
+    """What may have been meant: the codes of a family, or one that is spelled alike."""
+    family = [known for known in RULES if known.startswith(f"{code.rstrip('.')}.")]
+    if family:
+        return f"there are: {', '.join(family)}"
+    close = difflib.get_close_matches(code, RULES, n=1)
+    return f"did you mean {close[0]}?" if close else "see qcow2-dump explain --list"

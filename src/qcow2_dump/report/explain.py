@@ -5,12 +5,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import TypedDict
 
-from qcow2_dump.checks.catalogue import RULES, Rule
+from qcow2_dump.checks.catalogue import RULES, Rule, Severity
+from qcow2_dump.report.commands import command, planned
 from qcow2_dump.report.style import Style
 
 __all__ = ["RuleDocument", "explain_rule", "list_rules", "rules_line"]
 
-_WIDTH = 88
+_WIDTH = 80
 
 
 class RuleDocument(TypedDict):
@@ -42,6 +43,10 @@ def explain_rule(rule: Rule, style: Style) -> Iterator[str]:
         yield from textwrap.wrap(
             words, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
         )
+        if words == rule.repair and rule.option is not None:
+            line = command("repair", "IMAGE", *rule.option.split(" "), "--dry-run")
+            yield ""
+            yield f"    {line}{style.dim('   (planned)') if planned(line) else ''}"
         yield ""
     verdict = rule.verdict
     yield style.dim(
@@ -50,10 +55,12 @@ def explain_rule(rule: Rule, style: Style) -> Iterator[str]:
 
 
 def list_rules(style: Style) -> Iterator[str]:
-    """Every code with its headline, in the order in which a report lists them."""
+    """Every code, how bad it is and its headline, in the order in which a report lists them."""
     width = max(len(code) for code in RULES)
+    widest = max(len(severity) for severity in Severity)
     for rule in RULES.values():
-        yield f"{style.code(f'{rule.code:<{width}}', rule.severity)}  {rule.title}"
+        code = style.code(f"{rule.code:<{width}}", rule.severity)
+        yield f"{code}  {rule.severity:<{widest}}  {rule.title}"
 
 
 def rules_line(rules: list[Rule]) -> str:
