@@ -211,7 +211,8 @@ class _Table:
         if problem.hides_mapping:
             what = "unreadable"
         elif problem:
-            what = f"{_what(kind, zero)}, damaged"
+            # Where a damaged entry leads is not worth a word more.
+            what = f"{_what(kind, zero and kind != ClusterType.NORMAL)}, damaged"
         elif layer.image is None and kind == ClusterType.ZERO_ALLOC:
             what = "hole"
         else:
