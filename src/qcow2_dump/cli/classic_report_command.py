@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from qcow2_dump.cli import exit_status
+from qcow2_dump.cli.asked import ClassicView
 from qcow2_dump.cli.exit_status import StatusTable
 from qcow2_dump.cli.failure import report_failure
 from qcow2_dump.cli.output import Output, wants_color
@@ -12,7 +13,6 @@ from qcow2_dump.events import ImageChecked, Progress
 from qcow2_dump.operations.requests import CheckRequest, DumpRequest
 
 if TYPE_CHECKING:
-    from qcow2_dump.cli.asked import ClassicView
     from qcow2_dump.operations.listing import Listing
     from qcow2_dump.report.classic_report import ClassicOptions
 
@@ -20,7 +20,7 @@ __all__ = ["print_classic_report"]
 
 
 def print_classic_report(
-    request: CheckRequest | DumpRequest, view: "ClassicView", *, color: str
+    request: CheckRequest | DumpRequest, view: ClassicView, *, color: str
 ) -> int:
     """Check or dump the image of a request and print the classic report on it.
 
@@ -58,7 +58,7 @@ def print_classic_report(
     return status
 
 
-def _listing(request: CheckRequest | DumpRequest, view: "ClassicView") -> "Listing":
+def _listing(request: CheckRequest | DumpRequest, view: ClassicView) -> "Listing":
     from qcow2_dump.operations.listing import Listing
 
     entries: Literal["all", "bad", "none"] = "all"
@@ -77,7 +77,7 @@ def _listing(request: CheckRequest | DumpRequest, view: "ClassicView") -> "Listi
 
 
 def _options(
-    request: CheckRequest | DumpRequest, view: "ClassicView", color: str
+    request: CheckRequest | DumpRequest, view: ClassicView, color: str
 ) -> "ClassicOptions":
     from qcow2_dump.report.classic_report import ClassicOptions
     from qcow2_dump.report.style import Style

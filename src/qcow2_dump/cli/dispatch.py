@@ -54,11 +54,17 @@ def _look(request: CheckRequest | InfoRequest | DumpRequest, asked: Asked) -> in
         if asked.classic is not None and not asked.json:
             return show_classic_info(request)
         return show_info(request, json=asked.json, color=asked.color)
+    if asked.classic is not None and not asked.json:
+        from qcow2_dump.cli.classic_report_command import print_classic_report
+
+        return print_classic_report(request, asked.classic, color=asked.color)
     if isinstance(request, CheckRequest):
         from qcow2_dump.cli.check_command import check_images
 
         return check_images(request, json=asked.json, color=asked.color)
-    raise NotBuiltError("not built yet")
+    from qcow2_dump.cli.dump_command import dump_image
+
+    return dump_image(request)
 
 
 def _print(lines: Iterable[str]) -> int:
