@@ -13,6 +13,7 @@ from qcow2_dump.checks.catalogue import RULES, Rule
 from qcow2_dump.report.document import CheckDocument, ErrorDocument
 from qcow2_dump.report.info_document import InfoDocument, InfoErrorDocument
 from scripts.json_schema import schema_of
+from scripts.manual import manual_page, reference
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -73,6 +74,8 @@ def documents() -> dict[str, str]:
         "findings.md": findings_page(),
         "check.schema.json": check_schema(),
         "info.schema.json": info_schema(),
+        "cli.md": reference(),
+        "qcow2-dump.1": manual_page(),
     }
 
 
