@@ -38,6 +38,7 @@ TABLE = [
     ("-m dump --snapshot monday disk", "dump disk --snapshot monday"),
     ("-m dump -f disk", "dump disk --flags"),
     ("-m dump --flags disk", "dump disk --flags"),
+    ("-m dump -c disk", "dump disk --deep"),
     ("-m dump -b disk", "dump disk --base"),
     ("-m dump --json disk", "dump disk --format jsonl"),
     ("-b disk", "check disk --statistics --base"),

@@ -173,6 +173,7 @@ class _Line:
                 snapshot=view.snapshot,
                 format="jsonl" if "json" in self._given else "text",
                 flags="flags" in self._given,
+                deep="compress" in self._given,
                 look_for_backing=look,
                 lock=lock,
             )

@@ -71,7 +71,7 @@ def _listing(request: CheckRequest | DumpRequest, view: ClassicView) -> "Listing
         report=True,
         owners=view.owners,
         layout=view.prealloc,
-        deep=isinstance(request, CheckRequest) and request.deep,
+        deep=request.deep,
         look_for_backing=request.look_for_backing,
     )
 

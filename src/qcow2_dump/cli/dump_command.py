@@ -43,6 +43,7 @@ def dump_image(request: DumpRequest) -> int:
         entries="all",
         what=request.what,
         snapshot=request.snapshot,
+        deep=request.deep,
         look_for_backing=request.look_for_backing,
     )
     resolver = LookForFiles() if request.look_for_backing else NeverLook()

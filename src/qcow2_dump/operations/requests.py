@@ -80,6 +80,7 @@ class DumpRequest:
     """Every metadata entry of an image: of which trees, which half, in which form.
 
     ``snapshot`` selects trees as `ALL_TREES` says; ``flags`` adds the raw entries and their flags.
+    ``deep``, ``look_for_backing`` and ``lock`` are as in `CheckRequest`.
     """
 
     image: str
@@ -87,6 +88,7 @@ class DumpRequest:
     snapshot: str = ALL_TREES
     format: DumpFormat = "text"
     flags: bool = False
+    deep: bool = False
     look_for_backing: bool = True
     lock: bool = False
 

@@ -76,6 +76,9 @@ def _dump_options(options: Options) -> None:
     options.add_argument(
         "--flags", action="store_true", help="add the raw entries and the names of their flags"
     )
+    options.add_argument(
+        "--deep", action="store_true", help="also decompress every compressed cluster"
+    )
     add_base(options)
 
 
@@ -86,6 +89,7 @@ def _dump(arguments: Namespace) -> Asked:
         snapshot=arguments.snapshot,
         format=arguments.format,
         flags=arguments.flags,
+        deep=arguments.deep,
         look_for_backing=not arguments.base,
     )
     return Asked(request=request)
