@@ -97,13 +97,28 @@ class TableJudge:
         to_leaks = np.bincount(row[lost | more], minlength=rows)
         pure = (np.bincount(row, minlength=rows) == number) & (number > 0)
         table = (to_leaks * 2 > number) & (to_lost > 0)
-        # A table that differs little from one in use has few entries of its own. A copy that
-        # QEMU was about to link has none, and that of an L1 table only leads to other tables.
-        table |= pure & (to_lost > 0) & (number > 1)
-        if more.any():
-            own = more & ~self._metadata.contains(held)
-            table |= pure & (np.bincount(row[own], minlength=rows) > 0) & (number > 1)
+        if len(self._facts.trees) > 1 and pure.any():
+            table |= pure & (number > 1) & self._differs_by_leaks(rows, row, held, lost, more)
         return table, pure
+
+    def _differs_by_leaks(
+        self,
+        rows: int,
+        row: NDArray[np.int64],
+        held: NDArray[np.int64],
+        lost: _Flags,
+        more: _Flags,
+    ) -> _Flags:
+        """Which clusters lead to leaks, and else only to clusters that several trees have.
+
+        So does a lost table that differs little from another tree's. A copy that QEMU was about
+        to link leads to no leak, and one of an L1 table to none but other tables.
+        """
+        own = lost | (more & ~self._metadata.contains(held))
+        alone = ~lost & ~more & (self._facts.references.counts[held] < 2)
+        own_count = np.bincount(row[own], minlength=rows)
+        differs: _Flags = (own_count > 0) & (np.bincount(row[alone], minlength=rows) == 0)
+        return differs
 
     @cached_property
     def _metadata(self) -> BitSet:

@@ -20,16 +20,15 @@ _LISTED_CLAIMANTS = 64
 # Triage must not depend on how many findings are wanted: as many clusters are always examined.
 _EXAMINED = 1000
 
-_REFCOUNT_KINDS = frozenset({"refcount_table", "refcount_block"})
-
 
 @dataclass(slots=True)
 class SharingFacts:
     """What triage needs to know: is guest data in doubt because a cluster is claimed twice?
 
-    ``conflicts`` counts clusters whose owners cannot both be right; clusters that were too many
-    to examine count as such. ``unstored`` counts clusters that a mapping entry points to though
-    their stored refcount is 0; those that are not listed count as well.
+    ``conflicts`` counts clusters that two guest addresses of one tree, or guest data and
+    metadata, claim; clusters that were too many to examine count as such. ``unstored`` counts
+    clusters that a mapping entry points to though their stored refcount is 0; those that are not
+    listed count as well.
     """
 
     conflicts: int = 0
@@ -84,16 +83,16 @@ def _has_guest(claims: Claims) -> bool:
 
 
 def _is_conflict(claims: Claims) -> bool:
-    """Whether the owners cannot both be right: repair rules, section 1, (d), and a little more.
-
-    A cluster holds data of one guest address, also where several trees share it. Two owners
-    neither of which is guest data mean a wrong pointer all the same, but one to a refcount
-    structure tells nothing of the guest's disk.
-    """
-    if any(kind in GUEST_KINDS for kind, _ in claims.owners):
-        return True
-    kinds = [kind for kind, _ in claims.owners if kind not in _REFCOUNT_KINDS]
-    return len(kinds) + claims.more > 1
+    """Whether the owners cannot both be right: repair rules, section 1, (d)."""
+    guests = [owner for owner in claims.owners.values() if owner.kind in GUEST_KINDS]
+    if claims.more or len(guests) < len(claims.owners):
+        return bool(guests)
+    seen: set[str] = set()
+    for owner in guests:
+        if owner.trees_total > len(owner.trees) or seen & set(owner.trees):
+            return True
+        seen |= set(owner.trees)
+    return False
 
 
 def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:

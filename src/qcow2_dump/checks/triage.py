@@ -35,8 +35,6 @@ UNUSABLE = (
     "l2.copied-no-offset",
     "l2.compressed-bitmap",
     "l2.compressed-data-file",
-    "l2.data-file-offset",
-    "l2.zero-v2",
     "l2.subclusters-unallocated",
     "snapshot.table",
     "snapshot.record",
@@ -95,7 +93,7 @@ class LeakJudgement:
         if self.unstored:
             found += ("mapped clusters have a refcount of 0",)
         if unread := len(self.unread):
-            found += (_times(unread, "a leaked cluster was one too many to look into"),)
+            found += (f"{unread:,} leaked clusters were too many to look into",)
         return found
 
 
