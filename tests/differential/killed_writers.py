@@ -233,12 +233,12 @@ def die(number: int, death: Callable[[Victim], None], folder: Path) -> Outcome:
         with qcow2_dump.open_image(victim.path) as image:
             result = qcow2_dump.check(image).result
         codes = frozenset(code for code, tally in result.tallies.items() if tally.places)
-        return Outcome(result, codes, _empty_tables(victim.path))
+        return Outcome(result, codes, empty_tables(victim.path))
     finally:
         shutil.rmtree(folder)
 
 
-def _empty_tables(path: Path) -> int:
+def empty_tables(path: Path) -> int:
     """How many L2 tables in use hold nothing, read independently of our check."""
     layout = Layout(path)
     with ImageFile(path, writable=False) as image:
