@@ -1,18 +1,34 @@
 """What a command line asks for, as one value: the faces make it, and only `dispatch` acts on it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from qcow2_dump.cli.pages import Page
-from qcow2_dump.operations.requests import (
-    ALL_TREES,
-    CheckRequest,
-    DumpRequest,
-    DumpWhat,
-    InfoRequest,
-    LocateRequest,
-    MapRequest,
-)
-from qcow2_dump.operations.write_requests import WriteRequest
+from qcow2_dump.operations.requests import ALL_TREES, DumpWhat
+
+if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
+    from qcow2_dump.operations.requests import (
+        CheckRequest,
+        DumpRequest,
+        InfoRequest,
+        LocateRequest,
+        MapRequest,
+    )
+    from qcow2_dump.operations.write_requests import WriteRequest
+
+    Request: TypeAlias = (
+        CheckRequest
+        | InfoRequest
+        | DumpRequest
+        | MapRequest
+        | LocateRequest
+        | WriteRequest
+        | "ExplainRequest"
+        | "CompletionRequest"
+        | "HeaderFieldsRequest"
+        | "HelpRequest"
+        | "VersionRequest"
+    )
 
 __all__ = [
     "Asked",
@@ -21,7 +37,6 @@ __all__ = [
     "ExplainRequest",
     "HeaderFieldsRequest",
     "HelpRequest",
-    "Request",
     "VersionRequest",
 ]
 
@@ -57,21 +72,6 @@ class CompletionRequest:
     shell: str
 
 
-Request = (
-    CheckRequest
-    | InfoRequest
-    | DumpRequest
-    | MapRequest
-    | LocateRequest
-    | ExplainRequest
-    | CompletionRequest
-    | HeaderFieldsRequest
-    | HelpRequest
-    | VersionRequest
-    | WriteRequest
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicView:
     """What the classic report shows; it decides nothing about what is found.
@@ -90,7 +90,7 @@ class ClassicView:
 class Asked:
     """A request and how its answer is shown. ``classic`` is None for the subcommands."""
 
-    request: Request
+    request: "Request"
     json: bool = False
     color: str = "auto"
     details: bool = False

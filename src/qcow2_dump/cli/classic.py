@@ -6,7 +6,7 @@ in silence and could change an image is refused instead.
 
 import getopt
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from qcow2_dump.cli.asked import (
     Asked,
@@ -15,8 +15,8 @@ from qcow2_dump.cli.asked import (
     HelpRequest,
     VersionRequest,
 )
-from qcow2_dump.cli.classic_options import OPTIONS, ClassicOption, classic_page
-from qcow2_dump.cli.usage import UsageError, choose, read_number
+from qcow2_dump.cli.classic_options import OPTIONS, ClassicOption, classic_page, option_names
+from qcow2_dump.cli.usage import UsageError, choose
 from qcow2_dump.operations.requests import (
     ALL_TREES,
     CheckRequest,
@@ -24,19 +24,9 @@ from qcow2_dump.operations.requests import (
     DumpWhat,
     InfoRequest,
 )
-from qcow2_dump.operations.write_requests import (
-    EVERY_SNAPSHOT,
-    CopyRequest,
-    EditRequest,
-    FlagRequest,
-    HeaderFlag,
-    RebaseRequest,
-    RepairRequest,
-    SnapshotAction,
-    SnapshotRequest,
-    WriteOptions,
-    WriteRequest,
-)
+
+if TYPE_CHECKING:
+    from qcow2_dump.cli.asked import Request
 
 __all__ = ["parse"]
 
@@ -122,7 +112,6 @@ class _Line:
     def ask(self) -> Asked:
         """The request, and how its answer is shown. Raises UsageError and RequestError."""
         self._refuse_what_does_not_fit()
-        writing = self._writing()
         color = "never" if self._given.get("display") == "none" else "auto"
         view = ClassicView(
             what=_WHAT[self._given.get("output", "all")],
@@ -131,7 +120,7 @@ class _Line:
             owners=self._repair != "none",
         )
         return Asked(
-            request=self._reading(view) if writing is None else writing,
+            request=self._request(view),
             json="json" in self._given,
             color="never" if self._mode == "dump" else color,
             classic=view,
@@ -140,9 +129,13 @@ class _Line:
     def _refuse_what_does_not_fit(self) -> None:
         """Options that go together, or with a mode, in one way only."""
         if len(self._changes) > 1:
-            raise UsageError(f"{_names(self._changes)} are several changes: ask for one at a time")
+            raise UsageError(
+                f"{option_names(self._changes)} are several changes: ask for one at a time"
+            )
         if self._changes and self._mode != "check":
-            raise UsageError(f"{_names(self._changes)} goes with -m check, not -m {self._mode}")
+            raise UsageError(
+                f"{option_names(self._changes)} goes with -m check, not -m {self._mode}"
+            )
         if "repair" in self._given and self._mode != "check":
             raise UsageError(f"-R goes with -m check, not -m {self._mode}")
         if self._changes != ["repair"]:
@@ -159,9 +152,14 @@ class _Line:
 
     def _refuse(self, name: str, reason: str) -> None:
         if name in self._given:
-            raise UsageError(f"{_names([name])} {reason}")
+            raise UsageError(f"{option_names([name])} {reason}")
 
-    def _reading(self, view: ClassicView) -> CheckRequest | InfoRequest | DumpRequest:
+    def _request(self, view: ClassicView) -> "Request":
+        if self._changes or self._mode in _OPERANDS:
+            from qcow2_dump.cli.classic_changes import Change
+
+            name = self._changes[0] if self._changes else self._mode
+            return Change(name, self._given, self._image).request()
         look = "base" not in self._given
         lock = "lock" in self._given
         if self._mode == "info":
@@ -185,91 +183,3 @@ class _Line:
             look_for_backing=look,
             lock=lock,
         )
-
-    def _writing(self) -> WriteRequest | None:
-        """What is to be changed, if anything."""
-        if self._mode == "edit":
-            return EditRequest(
-                image=self._image,
-                offset=self._number("offset"),
-                value=self._number("value") if "value" in self._given else None,
-                width=self._number("width") if "width" in self._given else 8,
-                options=self._options(),
-            )
-        if self._mode == "copy":
-            return CopyRequest(
-                image=self._image,
-                source=self._number("src"),
-                destination=self._number("offset"),
-                length=self._number("width"),
-                file=self._given.get("file"),
-                options=self._options(),
-            )
-        if self._mode == "rebase":
-            return RebaseRequest(
-                image=self._image,
-                backing=self._needed("file"),
-                look_for_backing="base" not in self._given,
-                options=self._options(),
-            )
-        return self._change(self._changes[0]) if self._changes else None
-
-    def _change(self, name: str) -> WriteRequest:
-        value = self._given[name]
-        if name == "repair":
-            return self._mending()
-        if name in ("mark", "clean"):
-            return FlagRequest(
-                image=self._image,
-                action="mark" if name == "mark" else "clear",
-                flag=cast(HeaderFlag, value),
-                options=self._options(),
-            )
-        action: SnapshotAction = "apply" if name == "apply" else "delete"
-        if name == "exclude":
-            # Nothing is excluded from being deleted.
-            action, value = ("delete", EVERY_SNAPSHOT) if value == "0" else ("keep", value)
-        return SnapshotRequest(
-            image=self._image, action=action, snapshot=value, options=self._options()
-        )
-
-    def _mending(self) -> RepairRequest:
-        what = self._repair
-        return RepairRequest(
-            image=self._image,
-            leaks=what == "leak",
-            errors=what == "error",
-            reuse=what == "reuse" or "reuse" in self._given,
-            everything=what == "all",
-            free_orphans="free-orphans" in self._given,
-            deep="compress" in self._given,
-            look_for_backing="base" not in self._given,
-            options=self._options(),
-        )
-
-    def _options(self) -> WriteOptions:
-        """A classic option that writes is itself the consent, as it always was."""
-        return WriteOptions(
-            dry_run="dry-run" in self._given,
-            yes=True,
-            undo_file=self._given.get("undo-file"),
-            undo="no-undo" not in self._given,
-            force_unlocked="force-unlocked" in self._given,
-        )
-
-    def _number(self, name: str) -> int:
-        try:
-            return read_number(self._needed(name))
-        except ValueError as error:
-            raise UsageError(f"{_names([name])}: {error}") from None
-
-    def _needed(self, name: str) -> str:
-        if name not in self._given:
-            raise UsageError(f"-m {self._mode} needs {_names([name])}")
-        return self._given[name]
-
-
-def _names(names: Sequence[str]) -> str:
-    """Options as they are typed: ``-A and -D``."""
-    shown = {option.name: option.names[0] for option in OPTIONS}
-    return " and ".join(shown[name] for name in names)

@@ -1,10 +1,11 @@
 """The options of the original `qcow2-dump`, and what its `-h` says."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from qcow2_dump.cli.pages import Entry, Example, Page, Section
 
-__all__ = ["OPTIONS", "ClassicOption", "classic_page"]
+__all__ = ["OPTIONS", "ClassicOption", "classic_page", "option_names"]
 
 
 class ClassicOption(NamedTuple):
@@ -159,6 +160,12 @@ def classic_page() -> Page:
             Example("qcow2-dump -m dump -o snapshot -f disk.qcow2 | less"),
         ),
     )
+
+
+def option_names(names: Iterable[str]) -> str:
+    """Options as they are typed: ``-A and -D``."""
+    shown = {option.name: option.names[0] for option in OPTIONS}
+    return " and ".join(shown[name] for name in names)
 
 
 def _entries(options: tuple[ClassicOption, ...]) -> tuple[Entry, ...]:

@@ -17,11 +17,20 @@ __all__ = ["Operand", "Options", "Subcommand", "number", "option_entries"]
 _HELP = Entry(("-h", "--help"), None, "show this page")
 
 
+class _Formatter(argparse.HelpFormatter):
+    """That of argparse, kept from loading what it takes to ask for the width of the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+
 class Options(argparse.ArgumentParser):
     """The options of a subcommand; what they mean to argparse is all it is asked for."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog=prog, add_help=False, allow_abbrev=False, usage="")
+        super().__init__(
+            prog=prog, add_help=False, allow_abbrev=False, usage="", formatter_class=_Formatter
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError instead of ending the process with a status that means a verdict."""

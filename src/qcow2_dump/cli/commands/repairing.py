@@ -3,7 +3,8 @@
 from argparse import Namespace
 
 from qcow2_dump.cli.asked import Asked
-from qcow2_dump.cli.commands.shared import IMAGE, add_base, add_writing, write_options
+from qcow2_dump.cli.commands.shared import IMAGE, add_base
+from qcow2_dump.cli.commands.writing import add_writing, write_options
 from qcow2_dump.cli.pages import Example
 from qcow2_dump.cli.subcommand import Options, Subcommand, number
 from qcow2_dump.operations.write_requests import RepairRequest, UndoRequest

@@ -1,15 +1,13 @@
 """Options that several subcommands have."""
 
-from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from qcow2_dump.cli.subcommand import Operand, Options, number
-from qcow2_dump.operations.write_requests import DEFAULT_MAX_CHANGES, WriteOptions
+from qcow2_dump.cli.subcommand import Operand, Options
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup
 
-__all__ = ["IMAGE", "IMAGES", "add_base", "add_shown", "add_writing", "write_options"]
+__all__ = ["IMAGE", "IMAGES", "add_base", "add_shown"]
 
 IMAGE = Operand("image", "IMAGE", "a qcow2 image")
 IMAGES = Operand("images", "IMAGE", "a qcow2 image; several are taken one by one", many=True)
@@ -31,38 +29,4 @@ def add_base(options: Options) -> None:
     """Leave alone the file that the image names."""
     options.add_argument(
         "--base", action="store_true", help="do not look whether the backing file exists"
-    )
-
-
-def add_writing(options: Options) -> None:
-    """How a change is made."""
-    group = options.add_argument_group("how it is done")
-    group.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
-    group.add_argument(
-        "--max-changes",
-        metavar="N",
-        type=number,
-        default=DEFAULT_MAX_CHANGES,
-        help="show at most N changes (default: %(default)s); all are counted",
-    )
-    group.add_argument("--yes", action="store_true", help="do not ask before writing")
-    group.add_argument(
-        "--undo-file", metavar="PATH", help="write the undo file there, not beside the image"
-    )
-    group.add_argument("--no-undo", action="store_true", help="write no undo file")
-    group.add_argument(
-        "--force-unlocked", action="store_true", help="go on where the image cannot be locked"
-    )
-    add_shown(group, "the plan and what came of it as JSON")
-
-
-def write_options(arguments: Namespace, *, dry_run: bool = False) -> WriteOptions:
-    """How a change is made; ``dry_run`` whatever the command line says. Raises RequestError."""
-    return WriteOptions(
-        dry_run=arguments.dry_run or dry_run,
-        max_changes=arguments.max_changes,
-        yes=arguments.yes,
-        undo_file=arguments.undo_file,
-        undo=not arguments.no_undo,
-        force_unlocked=arguments.force_unlocked,
     )
