@@ -26,7 +26,6 @@ from qcow2_dump.checks.pass_refcounts import LeakMap, check_blocks, compare_refc
 from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.pass_sharing import SharingFacts, check_sharing
 from qcow2_dump.checks.pass_snapshots import check_snapshots
-from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.result import CheckResult, LeakTriage
 from qcow2_dump.checks.tree_statistics import tree_statistics
 from qcow2_dump.checks.trees import Tree
@@ -116,9 +115,7 @@ class Checker:
         facts = self.facts
         while facts.references.overflowed and facts.references.bits < _WIDEST_COUNTER:
             # Everything was judged in the first walk: this one only counts.
-            counting = CheckFacts.of(self._image, FindingLog(limit=0))
-            counting.stored = facts.stored
-            counting.references = RefcountMap(facts.references.size, facts.references.bits * 2)
+            counting = facts.recounting(facts.references.bits * 2)
             yield from self._walk(counting)
             if with_blocks:
                 check_blocks(counting)

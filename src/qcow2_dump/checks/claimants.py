@@ -2,79 +2,50 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.facts import LISTED_TREES, CheckFacts
+from qcow2_dump.checks.claims import MOST_CLAIMANTS, Claims
+from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant
-from qcow2_dump.checks.l2_tables import L2Batch, read_l2_batches
+from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.checks.pass_bitmaps import bitmap_clusters
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
 
-__all__ = ["GUEST_KINDS", "MOST_CLAIMANTS", "ClaimantFinder", "Claims"]
+__all__ = ["ClaimantFinder"]
 
-GUEST_KINDS = frozenset({"data", "compressed"})
-"""Claims by guest data, as opposed to metadata."""
-
-MOST_CLAIMANTS = 1024
-"""How many owners of one cluster are told apart; a hostile image can name millions."""
+# Owners told apart over all clusters; each cluster may have two of them in any case.
+_MOST_IN_ALL = 1 << 17
 
 # Tables whose owners are worked out once although many of their entries ask for them.
 _REMEMBERED_TABLES = 64
 
 _COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
 
-
-@dataclass(slots=True)
-class Claims:
-    """The owners of one cluster: equal claims of several trees are one owner."""
-
-    owners: dict[tuple[str, int], Claimant] = field(default_factory=dict)
-    more: int = 0
-
-    @property
-    def total(self) -> int:
-        """How many owners there are."""
-        return len(self.owners) + self.more
-
-    @property
-    def full(self) -> bool:
-        """Whether further owners are only counted."""
-        return len(self.owners) >= MOST_CLAIMANTS
-
-    def add(self, claimant: Claimant) -> None:
-        """Add an owner, or more trees to one that is known."""
-        guest = claimant.guest_offset
-        key = (claimant.kind, claimant.offset if guest is None else guest)
-        known = self.owners.get(key)
-        if known is not None:
-            trees = tuple(dict.fromkeys(known.trees + claimant.trees))[:LISTED_TREES]
-            total = known.trees_total + claimant.trees_total
-            self.owners[key] = replace(known, trees=trees, trees_total=total)
-        elif not self.full:
-            self.owners[key] = claimant
-        else:
-            self.more += 1
+_Group = tuple[int, list[NDArray[np.int64]]]
 
 
 class ClaimantFinder:
-    """Names the owners of the clusters that it is given (int64, ascending)."""
+    """Names the owners of the clusters that it is given (int64, ascending, distinct)."""
 
     def __init__(self, facts: CheckFacts, clusters: NDArray[np.int64]) -> None:
         self._facts = facts
         self._clusters = clusters
         self._wanted = BitSet(facts.references.size)
         self._wanted.add(clusters)
-        self.claims: dict[int, Claims] = {int(cluster): Claims() for cluster in clusters}
-        self._by_table: dict[int, list[tuple[int, Claimant]]] = {}
+        self._most = max(2, min(MOST_CLAIMANTS, _MOST_IN_ALL // max(1, len(clusters))))
+        self._open: dict[str, NDArray[np.bool_]] = {}
+        self._by_table: dict[int, list[Claimant]] = {}
+        self.claims: dict[int, Claims] = {c: Claims(self._most) for c in clusters.tolist()}
 
     def find(self) -> Iterator[int]:
         """Walk everything that claims clusters. Yields the bytes of L2 tables read so far."""
         self._find_regions()
+        self._find_bitmap_data()
         self._find_blocks()
         self._find_l2_tables()
         facts, done = self._facts, 0
@@ -86,41 +57,79 @@ class ClaimantFinder:
             done += batch.entries.size * geometry.l2_entry_size
             yield done
 
-    def _add(self, cluster: int, claimant: Claimant) -> None:
-        self.claims[cluster].add(claimant)
+    def _still_open(self, kind: str) -> NDArray[np.bool_]:
+        """Which of the clusters may get another owner of a kind: bool[clusters]."""
+        if kind not in self._open:
+            self._open[kind] = np.ones(len(self._clusters), dtype=np.bool_)
+        return self._open[kind]
 
-    def _between(self, first: int, end: int) -> list[int]:
-        start, stop = np.searchsorted(self._clusters, [first, end])
-        found: list[int] = self._clusters[start:stop].tolist()
-        return found
+    def _add(self, cluster: int, claimant: Claimant) -> None:
+        claims = self.claims[cluster]
+        claims.add(claimant)
+        if claims.more and not claims.takes(claimant.kind):
+            at = np.searchsorted(self._clusters, cluster)
+            self._still_open(claimant.kind)[at] = False
+
+    def _groups(
+        self, kind: str, clusters: NDArray[np.int64], keys: NDArray[np.int64]
+    ) -> Iterator[_Group]:
+        """Sort claims by cluster and key: ``(cluster, positions of each distinct key)``.
+
+        Two arrays of one length; a key stands for an owner. Only clusters that are wanted, and one
+        key more than are told apart.
+        """
+        hits = np.flatnonzero(self._wanted.contains(clusters))
+        if not len(hits):
+            return
+        at = np.searchsorted(self._clusters, clusters[hits])
+        hits = hits[self._still_open(kind)[at]]
+        hits = hits[np.lexsort((keys[hits], clusters[hits]))]
+        cluster, key = clusters[hits], keys[hits]
+        fresh = np.ones(len(hits), dtype=np.bool_)
+        fresh[1:] = (cluster[1:] != cluster[:-1]) | (key[1:] != key[:-1])
+        heads = np.flatnonzero(fresh)
+        ends = np.append(heads[1:], len(hits))
+        found, first, number = np.unique(cluster[heads], return_index=True, return_counts=True)
+        for wanted, start, times in zip(
+            found.tolist(), first.tolist(), number.tolist(), strict=True
+        ):
+            chosen = range(start, start + min(times, self._most + 1))
+            yield wanted, [hits[heads[i] : ends[i]] for i in chosen]
 
     def _find_regions(self) -> None:
         facts = self._facts
-        for region in facts.regions:
+        # Two snapshots with one L1 table are two owners: the pointer tells them apart.
+        distinct = {(r.kind, r.offset, r.length, r.tree and r.place): r for r in facts.regions}
+        for region in distinct.values():
             if facts.space.is_beyond(region.offset, region.length):
                 continue
             trees = () if region.tree is None else (region.tree,)
-            # Two snapshots with one L1 table are two owners: the pointer tells them apart.
-            place = region.place if region.tree is not None else region.offset
-            for cluster in self._between(*facts.space.span(region.offset, region.length)):
-                claimant = Claimant(region.kind, place, trees=trees, trees_total=len(trees))
+            place = region.offset if region.tree is None else region.place
+            claimant = Claimant(region.kind, place, trees=trees, trees_total=len(trees))
+            bounds = facts.space.span(region.offset, region.length)
+            start, stop = np.searchsorted(self._clusters, bounds)
+            is_open = self._still_open(region.kind)[start:stop]
+            for cluster in self._clusters[start:stop][is_open].tolist():
                 self._add(cluster, claimant)
-        if facts.image.bitmaps_valid and facts.image.bitmap_directory is not None:
-            for start, offsets in bitmap_clusters(
-                facts, facts.image.bitmap_directory, report=False
-            ):
-                indices = facts.cluster_indices(offsets)
-                for cluster in indices[self._wanted.contains(indices)].tolist():
-                    self._add(cluster, Claimant("bitmap_data", start))
+
+    def _find_bitmap_data(self) -> None:
+        facts = self._facts
+        if not facts.image.bitmaps_valid or facts.image.bitmap_directory is None:
+            return
+        for start, offsets in bitmap_clusters(facts, facts.image.bitmap_directory):
+            indices = facts.cluster_indices(offsets)
+            for cluster, _ in self._groups("bitmap_data", indices, np.zeros_like(indices)):
+                self._add(cluster, Claimant("bitmap_data", start))
 
     def _find_blocks(self) -> None:
         facts = self._facts
         start = facts.image.header.refcount_table_offset
         inside = np.flatnonzero(facts.claimed_blocks)
         indices = facts.cluster_indices(facts.stored.offsets[inside])
-        for at in np.flatnonzero(self._wanted.contains(indices)).tolist():
-            place = start + 8 * int(inside[at])
-            self._add(int(indices[at]), Claimant("refcount_block", place))
+        for cluster, groups in self._groups("refcount_block", indices, inside):
+            for group in groups:
+                place = start + 8 * int(inside[group[0]])
+                self._add(cluster, Claimant("refcount_block", place))
 
     def _find_l2_tables(self) -> None:
         facts, tables = self._facts, self._facts.tables
@@ -130,33 +139,31 @@ class ClaimantFinder:
         # A table that is not aligned lies in two clusters.
         for chosen, step in ((inside, 0), (crooked, 1)):
             indices = (tables.offset[chosen] >> facts.space.cluster_bits) + step
-            for at in np.flatnonzero(self._wanted.contains(indices)).tolist():
-                for _, claimant in self._table_claims(int(chosen[at])):
-                    self._add(int(indices[at]), claimant)
+            for cluster, groups in self._groups("l2", indices, chosen):
+                for group in groups:
+                    for claimant in self._table_claims(int(chosen[group[0]])):
+                        self._add(cluster, claimant)
 
-    def _table_claims(self, table: int) -> list[tuple[int, Claimant]]:
-        """One claim for each L1 index that leads to a table, with that index."""
+    def _table_claims(self, table: int) -> list[Claimant]:
+        """One claim for each L1 index that leads to a table."""
         if table not in self._by_table:
             if len(self._by_table) == _REMEMBERED_TABLES:
                 self._by_table.clear()
             self._by_table[table] = list(self._make_table_claims(table))
         return self._by_table[table]
 
-    def _make_table_claims(self, table: int) -> Iterator[tuple[int, Claimant]]:
-        facts = self._facts
-        slots = facts.slots
+    def _make_table_claims(self, table: int) -> Iterator[Claimant]:
+        facts, slots = self._facts, self._facts.slots
         positions = facts.tables.slots_of(table)
         positions = positions[np.argsort(slots.l1_index[positions], kind="stable")]
         indices, first = np.unique(slots.l1_index[positions], return_index=True)
         ends = np.append(first[1:], len(positions))
         several = zip(indices.tolist(), first.tolist(), ends.tolist(), strict=True)
-        for index, start, end in itertools.islice(several, MOST_CLAIMANTS):
-            same = positions[start:end]
-            labels, _ = facts.trees_of_slots(same[:LISTED_TREES].tolist())
-            total = int(slots.weight[same].sum())
+        for index, start, end in itertools.islice(several, self._most + 1):
+            labels, total = facts.trees_of_slots(positions[start:end])
             guest = index * facts.image.geometry.l1_span
-            place = int(slots.place[same[0]])
-            yield index, Claimant("l2", place, guest, index, None, labels, total)
+            place = int(slots.place[positions[start]])
+            yield Claimant("l2", place, guest, index, None, labels, total)
 
     def _find_data(self, batch: L2Batch) -> None:
         facts = self._facts
@@ -190,38 +197,33 @@ class ClaimantFinder:
         self, batch: L2Batch, kind: str, flat: NDArray[np.int64], clusters: NDArray[np.int64]
     ) -> None:
         """Add the entries at flat positions of a batch that claim a wanted cluster."""
-        hits = np.flatnonzero(self._wanted.contains(clusters))
-        if not len(hits):
-            return
-        hits = hits[np.argsort(clusters[hits], kind="stable")]
-        wanted, start, number = np.unique(clusters[hits], return_index=True, return_counts=True)
-        for cluster, at, times in zip(
-            wanted.tolist(), start.tolist(), number.tolist(), strict=True
-        ):
-            listed = hits[at : at + min(times, MOST_CLAIMANTS)]
-            for position in flat[listed].tolist():
-                self._note_entry(batch, kind, position, cluster)
-            self.claims[cluster].more += times - len(listed)
+        row, column = np.divmod(flat, batch.entries.shape[1])
+        guest = self._facts.tables.l1_index[batch.tables[row]]
+        guest = guest * self._facts.image.geometry.l2_entries + batch.first + column
+        for cluster, groups in self._groups(kind, clusters, guest):
+            for group in groups:
+                self._note_guest(batch, kind, cluster, flat[group])
 
-    def _note_entry(self, batch: L2Batch, kind: str, position: int, cluster: int) -> None:
+    def _note_guest(self, batch: L2Batch, kind: str, cluster: int, flat: NDArray[np.int64]) -> None:
+        """Add the entries of several tables, in one column, that map a guest cluster alike."""
         facts, tables = self._facts, self._facts.tables
         geometry = facts.image.geometry
-        row, column = divmod(position, batch.entries.shape[1])
-        table, l2_index = int(batch.tables[row]), batch.first + column
-        place = int(tables.offset[table]) + l2_index * geometry.l2_entry_size
-        if int(tables.own[table]) == int(tables.weight[table]):
-            labels, total = facts.trees_of_table(table)
-            l1_index = int(tables.l1_index[table])
+        rows, columns = np.divmod(flat, batch.entries.shape[1])
+        chosen, l2_index = batch.tables[rows], batch.first + int(columns[0])
+        is_single = tables.own[chosen] == tables.weight[chosen]
+        single = chosen[is_single]
+        if len(single):
+            place = int(tables.offset[single[0]]) + l2_index * geometry.l2_entry_size
+            l1_index = int(tables.l1_index[single[0]])
             guest = geometry.guest_offset(l1_index, l2_index)
+            labels, total = facts.trees_of_tables(single)
             self._add(cluster, Claimant(kind, place, guest, l1_index, l2_index, labels, total))
-            return
-        owners = self._table_claims(table)
-        if self.claims[cluster].full:
-            self.claims[cluster].more += len(owners)
-            return
-        for l1_index, owner in owners:
-            guest = geometry.guest_offset(l1_index, l2_index)
-            self._add(
-                cluster,
-                replace(owner, kind=kind, offset=place, guest_offset=guest, l2_index=l2_index),
-            )
+        # A table that serves several guest ranges claims the cluster for each of them.
+        for table in chosen[~is_single][: self._most].tolist():
+            place = int(tables.offset[table]) + l2_index * geometry.l2_entry_size
+            for owner in self._table_claims(table):
+                guest = geometry.guest_offset(owner.l1_index or 0, l2_index)
+                self._add(
+                    cluster,
+                    replace(owner, kind=kind, offset=place, guest_offset=guest, l2_index=l2_index),
+                )

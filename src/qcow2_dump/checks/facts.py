@@ -1,8 +1,7 @@
 """What a check knows while it runs; planners read it afterwards, since findings are capped."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,11 @@ from qcow2_dump.checks.l2_tables import L2Tables, distinct_l2_tables
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.result import RefcountStatistics, Statistics, TableStatistics
 from qcow2_dump.checks.stored import StoredRefcounts
-from qcow2_dump.checks.trees import Tree, trees_of
+from qcow2_dump.checks.tree_finder import TreeFinder
+from qcow2_dump.checks.trees import LISTED_TREES, Tree, trees_of
 from qcow2_dump.image.image import Image
 
-__all__ = ["LISTED_TREES", "CheckFacts", "Region"]
-
-LISTED_TREES = 16
-"""How many of the trees that reach a place a finding names."""
+__all__ = ["CheckFacts", "Region"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Region:
     tree: str | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class CheckFacts:
     """The state of a check: what was read, counted and found so far.
 
@@ -56,6 +53,7 @@ class CheckFacts:
     tables: L2Tables
     stored: StoredRefcounts
     references: RefcountMap
+    tree_finder: TreeFinder
     regions: list[Region] = field(default_factory=list)
     statistics: Statistics = field(default_factory=Statistics)
     refcounts: RefcountStatistics = field(default_factory=RefcountStatistics)
@@ -80,9 +78,10 @@ class CheckFacts:
             space=space,
             trees=trees,
             slots=slots,
-            tables=distinct_l2_tables(slots, space),
+            tables=distinct_l2_tables(slots, space, image.source),
             stored=StoredRefcounts(image),
             references=RefcountMap(space.clusters + 1),
+            tree_finder=TreeFinder(trees),
         )
 
     @property
@@ -94,22 +93,41 @@ class CheckFacts:
         """Note why qemu-img would not open the image, or would not finish."""
         self.refusals.append(reason)
 
-    def trees_of_slots(self, positions: Iterable[int]) -> tuple[tuple[str, ...], int]:
+    def recounting(self, bits: int) -> "CheckFacts":
+        """The same image, to be counted once more with counters of ``bits`` bits.
+
+        What the first walk found out stays where it is: this one is not asked for anything else.
+        """
+        return replace(
+            self,
+            log=FindingLog(limit=0),
+            tables=self.tables.untouched(),
+            references=RefcountMap(self.references.size, bits),
+            statistics=Statistics(),
+            refcounts=RefcountStatistics(),
+            refcount_table=TableStatistics(),
+            refusals=[],
+        )
+
+    def trees_of_slots(self, positions: NDArray[np.int64]) -> tuple[tuple[str, ...], int]:
         """The labels of the first trees that hold some L1 slots, and how many trees do."""
         labels: dict[str, None] = {}
-        total = 0
-        for position in positions:
-            weight = int(self.slots.weight[position])
-            total += weight
-            if len(labels) < LISTED_TREES:
-                labels |= dict.fromkeys(self._labels_at(int(self.slots.place[position])))
-        return tuple(labels)[:LISTED_TREES], total
+        # Each slot has at least one tree, so that more of them are not needed.
+        for place in self.slots.place[positions[:LISTED_TREES]].tolist():
+            labels |= dict.fromkeys(self.tree_finder.labels_at(place))
+        return tuple(labels)[:LISTED_TREES], int(self.slots.weight[positions].sum())
+
+    def trees_of_tables(self, tables: NDArray[np.int64]) -> tuple[tuple[str, ...], int]:
+        """The labels of the first trees that reach some L2 tables, and how many L1 entries do."""
+        labels: dict[str, None] = {}
+        for table in tables[:LISTED_TREES].tolist():
+            positions = self.tables.slots_of(table)[:LISTED_TREES]
+            labels |= dict.fromkeys(self.trees_of_slots(positions)[0])
+        return tuple(labels)[:LISTED_TREES], int(self.tables.weight[tables].sum())
 
     def trees_of_table(self, table: int) -> tuple[tuple[str, ...], int]:
         """The labels of the first trees that reach an L2 table, and how many L1 entries do."""
-        positions = self.tables.slots_of(table)
-        labels, _ = self.trees_of_slots(positions[:LISTED_TREES].tolist())
-        return labels, int(self.tables.weight[table])
+        return self.trees_of_tables(np.array([table]))
 
     def guest_length(self, guest_offset: int, length: int, disk_size: int | None = None) -> int:
         """How many of ``length`` guest bytes from an offset on lie inside the virtual disk."""
@@ -119,15 +137,3 @@ class CheckFacts:
     def cluster_indices(self, offsets: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Host cluster indices (int64) of some host offsets (uint64)."""
         return (offsets >> np.uint64(self.space.cluster_bits)).view(np.int64)
-
-    def _labels_at(self, place: int) -> list[str]:
-        start, end = self._l1_bounds
-        found = np.flatnonzero((start <= place) & (place < end))[:LISTED_TREES]
-        return [self.trees[i].label for i in found.tolist()]
-
-    @cached_property
-    def _l1_bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the L1 table of each tree starts and ends, in bytes; empty if unusable."""
-        bounds = [(t.l1_offset, t.l1_end) if t.usable else (0, 0) for t in self.trees]
-        start, end = np.array(bounds, dtype=np.int64).T
-        return start, end

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.l2_tables import L2Batch, read_l2_batches
+from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
@@ -31,8 +31,9 @@ def lost_by_active(facts: CheckFacts, leaks: LeakMap) -> int | None:
     if not facts.image.header.is_v3 or facts.image.header.has_data_file:
         return None
     for batch in read_l2_batches(facts.image.source, facts.image.geometry, facts.tables):
-        if not batch.uniform and (found := _lost_entry(facts, leaks, batch)) is not None:
-            return found
+        for group in batch.groups() if batch.members > 1 else ():
+            if (found := _lost_entry(facts, leaks, group)) is not None:
+                return found
     return None
 
 

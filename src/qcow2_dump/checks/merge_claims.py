@@ -18,20 +18,20 @@ def merge_claims(
 ) -> _Claims:
     """Join the equal entries of each column.
 
-    ``offsets`` is uint64[tables, entries], 0 where nothing is claimed; ``weights`` and ``owns``
-    are int64[tables]. Returns the distinct claims as host offsets (uint64), weights and own
-    weights (int64), three arrays of one length.
+    ``offsets`` is uint64[tables, entries], 0 where nothing is claimed: the entries of several
+    groups of tables side by side. ``weights`` and ``owns`` are int64[tables, groups]. Returns the
+    distinct claims as host offsets (uint64), weights and own weights (int64), three arrays of one
+    length.
     """
-    same = (offsets == offsets[0]).all(axis=0)
-    shared = offsets[0, same]
-    shared = shared[shared != 0]
+    columns = offsets.shape[1] // weights.shape[1]
+    equal = (offsets == offsets[0]).all(axis=0)
+    same = np.flatnonzero(equal & (offsets[0] != 0))
+    group = same // columns
+    differ = np.flatnonzero(~equal)
+    others = differ // columns
     parts = [
-        (
-            shared,
-            np.full(len(shared), weights.sum(), dtype=np.int64),
-            np.full(len(shared), owns.sum(), dtype=np.int64),
-        ),
-        _merge_columns(offsets[:, ~same], weights, owns),
+        (offsets[0, same], weights.sum(axis=0)[group], owns.sum(axis=0)[group]),
+        _merge_columns(offsets[:, differ], weights[:, others], owns[:, others]),
     ]
     return (
         np.concatenate([part[0] for part in parts]),
@@ -53,7 +53,7 @@ def _merge_columns(
         none = np.zeros(0, dtype=np.int64)
         return none.view(np.uint64), none, none
     values = ordered.reshape(-1)[heads]
-    summed = np.add.reduceat(weights[order].reshape(-1), heads)
-    own = np.add.reduceat(owns[order].reshape(-1), heads)
+    summed = np.add.reduceat(np.take_along_axis(weights.T, order, axis=1).reshape(-1), heads)
+    own = np.add.reduceat(np.take_along_axis(owns.T, order, axis=1).reshape(-1), heads)
     held = values != 0
     return values[held], summed[held], own[held]

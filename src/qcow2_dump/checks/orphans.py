@@ -76,7 +76,7 @@ def _bitmap_clusters(facts: CheckFacts) -> Iterator[NDArray[np.int64]]:
     for region in bitmap_regions(directory):
         if region.length and region.offset + region.length <= facts.space.end:
             yield np.arange(*facts.space.span(region.offset, region.length), dtype=np.int64)
-    for _, offsets in bitmap_clusters(facts, directory, report=False):
+    for _, offsets in bitmap_clusters(facts, directory):
         yield facts.cluster_indices(offsets)
 
 

@@ -5,19 +5,23 @@ saved, so its content means nothing; its clusters are allocated all the same.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.findings import Finding, Table
+from qcow2_dump.checks.nonzero_entries import read_nonzero
+from qcow2_dump.checks.segments import segments_of
+from qcow2_dump.checks.shown_names import shown
 from qcow2_dump.image.tables import BitmapDirectory, BitmapItem
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.bitmaps import BitmapEntryKind, bitmap_entry_rules, bitmap_extension_rules
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, BitmapFlag, ExtensionType
 from qcow2_dump.ondisk.rules import BrokenRule
 
-__all__ = ["bitmap_clusters", "bitmap_regions", "check_bitmaps"]
+__all__ = ["bitmap_clusters", "bitmap_regions", "check_bitmaps", "claim_bitmap_data"]
 
 _EXTENSION_DATA = 8  # behind type and length
 
@@ -51,12 +55,12 @@ def check_bitmaps(facts: CheckFacts) -> None:
 def _check_entry(facts: CheckFacts, directory: BitmapDirectory, item: BitmapItem) -> None:
     table = Table("bitmap_directory", directory.extension.directory_offset)
     flags = BitmapFlag(item.entry.flags)
-    name = item.entry.name.decode("utf-8", "backslashreplace")
+    name = shown(item.entry.name)
     for rule in bitmap_entry_rules(item.entry, facts.image.geometry, facts.image.header.size):
         code = _entry_code(rule, flags)
-        _report(facts, code, rule, table, item.offset, prefix=f'bitmap "{name}": ')
+        _report(facts, code, rule, table, item.offset, prefix=f"bitmap {name}: ")
     if BitmapFlag.IN_USE in flags:
-        message = f'bitmap "{name}" was in use when the image was last closed: not saved'
+        message = f"bitmap {name} was in use when the image was last closed: not saved"
         facts.log.add(
             Finding(code="bitmap.in-use", message=message, offset=item.offset + 12, table=table)
         )
@@ -76,8 +80,8 @@ def _check_names(facts: CheckFacts, directory: BitmapDirectory) -> None:
     seen: set[bytes] = set()
     for item in directory.entries:
         if item.entry.name in seen:
-            name = item.entry.name.decode("utf-8", "backslashreplace")
-            _report_directory(facts, directory, f'two bitmaps are named "{name}"', item.offset)
+            message = f"two bitmaps are named {shown(item.entry.name)}"
+            _report_directory(facts, directory, message, item.offset)
         seen.add(item.entry.name)
 
 
@@ -119,69 +123,100 @@ def _report_directory(
 
 
 def bitmap_regions(directory: BitmapDirectory) -> Iterator[Region]:
-    """The directory and the bitmap tables."""
-    extension = directory.extension
-    if extension.directory_offset + extension.directory_size <= MAX_READABLE_OFFSET:
-        yield Region("bitmap_directory", extension.directory_offset, extension.directory_size, 0)
+    """The directory and the bitmap tables, those of no length left out."""
+    start, size = directory.extension.directory_offset, directory.extension.directory_size
+    if size and start + size <= MAX_READABLE_OFFSET:
+        yield Region("bitmap_directory", start, size, 0)
     for item in directory.entries:
         entry = item.entry
         if entry.table_size and entry.table_offset + 8 * entry.table_size <= MAX_READABLE_OFFSET:
             yield Region("bitmap_table", entry.table_offset, 8 * entry.table_size, item.offset)
 
 
-def bitmap_clusters(
-    facts: CheckFacts, directory: BitmapDirectory, *, report: bool
-) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-    """The clusters of bitmap data: per table its file offset, and host offsets (uint64).
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some entries of bitmap tables that are not zero; arrays of one length.
 
-    With ``report`` unusable entries become findings; offsets past the end are left out either
-    way. Tables of a hostile image may overlap: no more is read than the file holds.
+    ``place`` is their file offset (int64), ``raw`` what they hold (uint64), ``item`` the position
+    in ``items`` of the first bitmap that has them (int64), ``weight`` how many do (int64).
     """
-    budget = facts.space.end
-    for item in directory.entries:
-        start, length = item.entry.table_offset, 8 * item.entry.table_size
-        inside = max(0, min(length, facts.space.end - start))
-        budget -= inside
-        if budget < 0:
-            if report:
-                message = "bitmap tables overlap so much that not all of them were read"
-                facts.log.add(Finding(code="check.incomplete", message=message))
-            return
-        raw = arrays.decode_u64(facts.image.source.read(start, inside & ~7))
-        kinds = arrays.bitmap_entry_kinds(raw, facts.space.cluster_bits)
-        offsets = arrays.l2_offsets(raw)
+
+    items: list[BitmapItem]
+    place: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+    item: NDArray[np.int64]
+    weight: NDArray[np.int64]
+
+
+def claim_bitmap_data(facts: CheckFacts, directory: BitmapDirectory) -> None:
+    """Judge the entries of the bitmap tables, and count the claims of bitmap data."""
+    for piece in _pieces(facts, directory):
+        kinds = arrays.bitmap_entry_kinds(piece.raw, facts.space.cluster_bits)
+        invalid = kinds == BitmapEntryKind.INVALID
+        if invalid.any():
+            facts.refuse("a bitmap table entry is invalid")
         held = kinds == BitmapEntryKind.DATA
+        offsets = arrays.l2_offsets(piece.raw)
         beyond = held & (offsets >= np.uint64(facts.space.end))
-        if report:
-            invalid = kinds == BitmapEntryKind.INVALID
-            if invalid.any():
-                facts.refuse("a bitmap table entry is invalid")
-            _report_table(facts, item, raw, invalid, "is no valid bitmap table entry")
-            _report_table(facts, item, raw, beyond, "points past the end of the file")
-        yield start, offsets[held & ~beyond]
+        _report_entries(facts, piece, invalid, "is no valid bitmap table entry")
+        _report_entries(facts, piece, beyond, "points past the end of the file")
+        inside = held & ~beyond
+        indices = facts.cluster_indices(offsets[inside])
+        weight = piece.weight[inside]
+        facts.references.claim_each(indices, weight, np.ones_like(weight))
 
 
-def _report_table(
-    facts: CheckFacts,
-    item: BitmapItem,
-    raw: NDArray[np.uint64],
-    bad: NDArray[np.bool_],
-    what: str,
-) -> None:
-    places = np.flatnonzero(bad)
-    name = item.entry.name.decode("utf-8", "backslashreplace")
-    start = item.entry.table_offset
+def bitmap_clusters(
+    facts: CheckFacts, directory: BitmapDirectory
+) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+    """The clusters of bitmap data in the file: offset of a table, and host offsets (uint64)."""
+    for piece in _pieces(facts, directory):
+        offsets = arrays.l2_offsets(piece.raw)
+        kinds = arrays.bitmap_entry_kinds(piece.raw, facts.space.cluster_bits)
+        inside = (kinds == BitmapEntryKind.DATA) & (offsets < np.uint64(facts.space.end))
+        cuts = np.flatnonzero(np.diff(piece.item[inside])) + 1
+        for item, held in zip(
+            np.split(piece.item[inside], cuts), np.split(offsets[inside], cuts), strict=True
+        ):
+            if len(held):
+                yield piece.items[int(item[0])].entry.table_offset, held
+
+
+def _pieces(facts: CheckFacts, directory: BitmapDirectory) -> Iterator[_Piece]:
+    """Read the bitmap tables, each part of the file once however many tables lie there."""
+    end = facts.space.end & ~7
+    items = [
+        item
+        for item in directory.entries
+        if facts.image.geometry.is_aligned(item.entry.table_offset)
+        and item.entry.table_size
+        and item.entry.table_offset < end
+    ]
+    starts = [item.entry.table_offset for item in items]
+    ends = [min(item.entry.table_offset + 8 * item.entry.table_size, end) for item in items]
+    segments = segments_of(list(zip(starts, ends, strict=True)))
+    for run in segments.runs():
+        for place, raw in read_nonzero(facts.image.source, *run):
+            at = segments.at(place)
+            yield _Piece(items, place, raw, segments.owner[at], segments.weight[at])
+
+
+def _report_entries(facts: CheckFacts, piece: _Piece, bad: NDArray[np.bool_], what: str) -> None:
+    chosen = np.flatnonzero(bad)
 
     def make(i: int) -> Finding:
-        index = int(places[i])
-        value = int(raw[index])
+        at = int(chosen[i])
+        entry = piece.items[int(piece.item[at])].entry
+        place, value = int(piece.place[at]), int(piece.raw[at])
+        index = (place - entry.table_offset) // 8
         return Finding(
             code="bitmap.table",
-            message=f'bitmap "{name}", table entry {index}: {value:#018x} {what}',
-            offset=start + 8 * index,
-            table=Table("bitmap_table", start),
-            count=1,
+            message=f"bitmap {shown(entry.name)}, table entry {index}: {value:#018x} {what}",
+            offset=place,
+            table=Table("bitmap_table", entry.table_offset),
+            count=int(piece.weight[at]),
             value=value,
         )
 
-    facts.log.add_many("bitmap.table", len(places), make, count=len(places))
+    count = int(piece.weight[chosen].sum())
+    facts.log.add_many("bitmap.table", len(chosen), make, count=count)

@@ -8,17 +8,21 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.l2_places import TablePlace
-from qcow2_dump.checks.l2_tables import L2Batch, read_l2_batches
+from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
+from qcow2_dump.checks.l2_places import L2Places
 from qcow2_dump.ondisk.constants import CompressionType
 from qcow2_dump.ondisk.mapping import CompressedDescriptor, EntryFlag
 
 __all__ = ["check_streams", "decoder_for"]
 
 _COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
+_DESCRIPTOR = np.uint64(int(EntryFlag.COPIED) - 1)
+
+# Streams of which it is known whether they decode, so that equal entries cost nothing.
+_REMEMBERED_STREAMS = 1 << 16
+
 # QEMU writes with a window of 4 KiB, but inflates in one go and so accepts the largest one.
 _DEFLATE_WINDOW = -15
 
@@ -31,36 +35,61 @@ def check_streams(facts: CheckFacts) -> Iterator[int]:
     header, geometry = facts.image.header, facts.image.geometry
     if not facts.tables.compressed.any() or header.has_data_file:
         return
-    decodes = decoder_for(header.compression_type)
+    streams = _Streams(facts)
     done = 0
     for batch in read_l2_batches(facts.image.source, geometry, facts.tables):
-        for row in np.flatnonzero(facts.tables.compressed[batch.tables]).tolist():
-            if not facts.tables.misread[batch.tables[row]]:
-                for _ in _check_row(facts, batch, row, decodes):
-                    yield done
+        for _ in streams.check(batch):
+            yield done
         done += batch.entries.size * geometry.l2_entry_size
         yield done
 
 
-def _check_row(facts: CheckFacts, batch: L2Batch, row: int, decodes: Decoder) -> Iterator[None]:
-    entries = np.ascontiguousarray(batch.entries[row])
-    broken: NDArray[np.bool_] = np.zeros(len(entries), dtype=np.bool_)
-    space = facts.space
-    for at in np.flatnonzero((entries & _COMPRESSED) != 0).tolist():
-        stream = CompressedDescriptor.unpack(int(entries[at]), space.cluster_bits)
+class _Streams:
+    """Decompresses the streams of one batch after the other."""
+
+    def __init__(self, facts: CheckFacts) -> None:
+        self._facts = facts
+        self._decodes = decoder_for(facts.image.header.compression_type)
+        # A hostile image can point to one stream from everywhere, and it unpacks to a cluster.
+        self._known: dict[int, bool] = {}
+
+    def check(self, batch: L2Batch) -> Iterator[None]:
+        """Check the compressed entries of a batch; yields after each stream."""
+        compressed = (batch.entries & _COMPRESSED) != 0
+        compressed[self._facts.tables.misread[batch.tables]] = False
+        row, column = np.nonzero(compressed)
+        if not len(row):
+            return
+        descriptors, which = np.unique(
+            batch.entries[row, column] & _DESCRIPTOR, return_inverse=True
+        )
+        broken = np.zeros(len(descriptors), dtype=np.bool_)
+        for at, descriptor in enumerate(descriptors.tolist()):
+            broken[at] = self._is_broken(descriptor)
+            yield
+        bad = broken[which]
+        L2Places(self._facts, batch, np.arange(len(batch.tables))).report_at(
+            "l2.stream",
+            row[bad],
+            column[bad],
+            lambda raw, _: f"{raw:#018x}, the compressed stream does not decode",
+        )
+
+    def _is_broken(self, descriptor: int) -> bool:
+        if descriptor not in self._known:
+            if len(self._known) == _REMEMBERED_STREAMS:
+                self._known.clear()
+            self._known[descriptor] = not self._is_sound(descriptor)
+        return self._known[descriptor]
+
+    def _is_sound(self, descriptor: int) -> bool:
+        space = self._facts.space
+        stream = CompressedDescriptor.unpack(descriptor, space.cluster_bits)
         if space.is_beyond(stream.offset, stream.length):
-            continue  # told already
+            return True  # told already
         # The last sector of the stream may lie past the end of the file: not all of it is used.
-        data = facts.image.source.read(stream.offset, stream.length)
-        broken[at] = not decodes(data, space.cluster_size)
-        yield
-    place = TablePlace(facts, int(batch.tables[row]), batch.first, entries)
-    place.report(
-        facts.log,
-        "l2.stream",
-        broken,
-        lambda raw: f"{raw:#018x}, the compressed stream does not decode",
-    )
+        data = self._facts.image.source.read(stream.offset, stream.length)
+        return self._decodes(data, space.cluster_size)
 
 
 def decoder_for(compression_type: int) -> Decoder:

@@ -7,6 +7,7 @@ to the passes that read them.
 from qcow2_dump.checks.catalogue import RULES, Impact
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
+from qcow2_dump.checks.shown_names import shown
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.ondisk.header_rules import broken_header_rules
@@ -139,6 +140,5 @@ def _check_named_files(facts: CheckFacts) -> None:
 
 
 def _report_missing(facts: CheckFacts, code: str, what: str, name: bytes, offset: int) -> None:
-    shown = name.decode("utf-8", "backslashreplace")
-    message = f'the {what} "{shown}" is not there'
+    message = f"the {what} {shown(name)} is not there"
     facts.log.add(Finding(code=code, message=message, offset=offset, table=_HEADER))

@@ -40,6 +40,9 @@ def check_l1(facts: CheckFacts) -> None:
     cut = ~beyond & ~unaligned & (offsets > np.uint64(max(0, space.length - space.cluster_size)))
     _report_cut_tables(facts, cut & ~no_offset)
     _check_copied(facts, offsets)
+    if facts.tables.skipped:
+        message = f"{facts.tables.skipped} more unaligned L2 tables were not read"
+        facts.log.add(Finding(code="check.incomplete", message=message))
 
 
 def claim_l2_tables(facts: CheckFacts) -> None:
@@ -97,7 +100,7 @@ def _maker(
     def make(i: int) -> Finding:
         position = int(places[i])
         raw, index = int(facts.slots.raw[position]), int(facts.slots.l1_index[position])
-        labels, total = facts.trees_of_slots([position])
+        labels, total = facts.trees_of_slots(np.array([position]))
         place = int(facts.slots.place[position])
         start = index * facts.image.geometry.l1_span
         expected = raw ^ int(EntryFlag.COPIED) if code == "l1.copied" else None
@@ -147,7 +150,7 @@ def _report_cut_tables(facts: CheckFacts, cut: NDArray[np.bool_]) -> None:
         if missing <= 0 or offset in seen:
             continue
         seen.add(offset)
-        labels, total = facts.trees_of_slots([position])
+        labels, total = facts.trees_of_slots(np.array([position]))
         index = int(facts.slots.l1_index[position])
         geometry = facts.image.geometry
         first = -(-(geometry.cluster_size - missing) // geometry.l2_entry_size)

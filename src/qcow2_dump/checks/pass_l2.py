@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.l2_oddities import OddTable
+from qcow2_dump.checks.fragments import count_fragments
+from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
+from qcow2_dump.checks.l2_oddities import OddTables
 from qcow2_dump.checks.l2_places import report_copied
-from qcow2_dump.checks.l2_tables import L2Batch, read_l2_batches
 from qcow2_dump.checks.merge_claims import merge_claims
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, EntryFlag
@@ -23,6 +24,9 @@ __all__ = ["check_l2"]
 _COPIED_SHIFT = np.uint64(63)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
 _HALF = np.uint64(32)
+
+# Entries judged one by one at a time; each takes some forty bytes meanwhile.
+_ODD_ENTRIES = 1 << 16
 
 # L1 entries that may be compared with the size of a disk; overlapping L1 tables have no end.
 _LIMIT_BUDGET = 1 << 26
@@ -65,8 +69,10 @@ class _Walk:
         plain = mapped
         if odd.any():
             plain = mapped.copy()
-            for row in np.flatnonzero(odd & filled).tolist():
-                OddTable(facts, batch, row).examine(mapped[row], plain[row])
+            rows = np.flatnonzero(odd & filled)
+            step = max(1, _ODD_ENTRIES // batch.entries.shape[1])
+            for start in range(0, len(rows), step):
+                OddTables(facts, batch, rows[start : start + step]).examine(mapped, plain)
         regular = ~odd
         tables.used[batch.tables[regular]] += np.count_nonzero(mapped[regular], axis=1)
         self._claim(batch, plain)
@@ -85,9 +91,10 @@ class _Walk:
         if batch.bitmaps is not None:
             odd |= ((batch.bitmaps >> _HALF) & batch.bitmaps).any(axis=1)
             odd |= ((mapped == 0) & ((batch.bitmaps & _LOW_HALF) != 0)).any(axis=1)
-        for row in np.flatnonzero(self._facts.inside[batch.tables] < batch.first + mapped.shape[1]):
-            outside = max(0, int(self._facts.inside[batch.tables[row]]) - batch.first)
-            odd[row] |= bool(batch.entries[row, outside:].any())
+        inside = self._facts.inside[batch.tables] - batch.first
+        crossing = np.flatnonzero(inside < mapped.shape[1])
+        outside = np.arange(mapped.shape[1]) >= inside[crossing, np.newaxis]
+        odd[crossing] |= (outside & (batch.entries[crossing] != 0)).any(axis=1)
         return odd
 
     def _claim(self, batch: L2Batch, plain: NDArray[np.uint64]) -> None:
@@ -96,14 +103,22 @@ class _Walk:
         if self._data_file:
             return  # guest data lies elsewhere, and nobody counts it
         weights, owns = tables.weight[batch.tables], tables.own[batch.tables]
-        if batch.uniform:
+        uniform = weights.min() == weights.max() and owns.min() == owns.max()
+        if batch.members == 1 and uniform:
             held = _held(plain)
             if len(held):
                 facts.last_data = max(facts.last_data, int(held.max()))
                 indices = facts.cluster_indices(held)
                 facts.references.claim(indices, int(weights[0]), int(owns[0]))
             return
-        held, weight, own = merge_claims(plain, weights, owns)
+        # The tables of one L1 index above each other, the L1 indices side by side.
+        columns = plain.shape[1]
+        stacked = plain.reshape(-1, batch.members, columns).swapaxes(0, 1)
+        held, weight, own = merge_claims(
+            stacked.reshape(batch.members, -1),
+            weights.reshape(-1, batch.members).T,
+            owns.reshape(-1, batch.members).T,
+        )
         if len(held):
             facts.last_data = max(facts.last_data, int(held.max()))
             facts.references.claim_each(facts.cluster_indices(held), weight, own)
@@ -116,7 +131,7 @@ class _Walk:
             return
         if len(rows) < len(batch.tables):
             mapped = mapped[rows]
-        _count_fragments(self._facts, batch.tables[rows], mapped)
+        count_fragments(self._facts, batch.tables[rows], mapped)
         if self._data_file:
             return  # judged with the odd tables: a data cluster counts as used exactly once
         chosen = np.flatnonzero(mapped.reshape(-1))
@@ -163,31 +178,3 @@ def _inside_limits(facts: CheckFacts) -> NDArray[np.int64]:
         limits[index == last] = tree.entries_inside(last, geometry)
         np.maximum.at(inside, table_of_slot[chosen], limits)
     return inside
-
-
-def _count_fragments(
-    facts: CheckFacts, chosen: NDArray[np.int64], mapped: NDArray[np.uint64]
-) -> None:
-    """Allocated and fragmented clusters of active tables (format section 8.9)."""
-    tables, statistics = facts.tables, facts.statistics
-    active = tables.active[chosen]
-    size = np.uint64(facts.space.cluster_size)
-    counts = np.count_nonzero(mapped, axis=1)
-    statistics.allocated_clusters += int((counts * active).sum())
-    held = _held(mapped).view(np.int64)
-    if not len(held):
-        return
-    row_of_head = np.flatnonzero(counts)
-    ends = np.cumsum(counts)[row_of_head]
-    heads = ends - counts[row_of_head]
-    broken = np.empty(len(held), dtype=np.bool_)
-    np.not_equal(held[1:] - held[:-1], np.int64(size), out=broken[1:])
-    # The first of a table continues what the last batch left of that table, if anything.
-    before = tables.next_host[chosen[row_of_head]]
-    broken[heads] = (before != 0) & (held[heads] != before)
-    tables.next_host[chosen[row_of_head]] = held[ends - 1] + np.int64(size)
-    if int(active.min()) == int(active.max()) == 1:
-        statistics.fragmented_clusters += int(np.count_nonzero(broken))
-        return
-    per_row = np.add.reduceat(broken.astype(np.int64), heads)
-    statistics.fragmented_clusters += int((per_row * active[row_of_head]).sum())

@@ -4,13 +4,13 @@ Covers the header, the L1 tables, the snapshot table, the refcount table, the LU
 bitmaps. Refcount blocks come last of all (`pass_refcounts`), L2 tables with the L1 entries.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 
-from qcow2_dump.checks.facts import LISTED_TREES, CheckFacts, Region
+from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.pass_bitmaps import bitmap_clusters, bitmap_regions
-from qcow2_dump.checks.trees import Tree
+from qcow2_dump.checks.pass_bitmaps import bitmap_regions, claim_bitmap_data
+from qcow2_dump.checks.segments import segments_of
+from qcow2_dump.checks.trees import LISTED_TREES, Tree
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 
@@ -36,8 +36,7 @@ def claim_regions(facts: CheckFacts) -> None:
     _claim_all(facts)
     directory = facts.image.bitmap_directory if facts.image.bitmaps_valid else None
     if directory is not None:
-        for _, offsets in bitmap_clusters(facts, directory, report=True):
-            facts.references.claim(facts.cluster_indices(offsets), 1, 1)
+        claim_bitmap_data(facts, directory)
 
 
 def _regions(facts: CheckFacts) -> Iterator[Region]:
@@ -71,47 +70,54 @@ def _l1_pointer(facts: CheckFacts, tree: Tree) -> int:
 
 def _claim_all(facts: CheckFacts) -> None:
     space = facts.space
-    # Thousands of snapshots can name one L1 table: claim it once, with their number as weight.
-    times = Counter((region.kind, region.offset, region.length) for region in facts.regions)
-    seen: set[tuple[str, int, int]] = set()
+    counted = [r for r in facts.regions if not space.is_beyond(r.offset, r.length)]
+    # Thousands of tables can lie in one place: each stretch is claimed once, by all of them.
+    claims = segments_of([space.span(region.offset, region.length) for region in counted])
+    facts.references.claim_ranges(claims.start, claims.end, claims.weight)
+    _report_all_beyond(facts)
+
+
+def _report_all_beyond(facts: CheckFacts) -> None:
+    """Report each distinct region that ends past the end of the file."""
+    found: dict[tuple[str, int, int], list[Region]] = {}
     for region in facts.regions:
-        key = (region.kind, region.offset, region.length)
-        if key in seen:
-            continue
-        seen.add(key)
-        weight = times[key]
-        beyond = space.is_beyond(region.offset, region.length)
-        if region.offset + region.length > space.end:
-            _report_beyond(facts, region, weight if beyond else 0, weight)
-        if not beyond:
-            facts.references.claim_range(*space.span(region.offset, region.length), weight, 1)
+        if region.offset + region.length > facts.space.end:
+            found.setdefault((region.kind, region.offset, region.length), []).append(region)
+    for same in found.values():
+        _report_beyond(facts, same)
 
 
-def _report_beyond(facts: CheckFacts, region: Region, count: int, times: int) -> None:
+def _report_beyond(facts: CheckFacts, same: list[Region]) -> None:
+    """Report regions of one kind in one place; QEMU counts each, unless the end is near."""
+    count = len(same) if facts.space.is_beyond(same[0].offset, same[0].length) else 0
+    lost = _guest_range(facts, same[0])
+
+    def make(_: int) -> Finding:
+        return _beyond_finding(facts, same, lost, count)
+
+    facts.log.add_many("table.beyond-end", 1, make, count=count, guest_bytes=lost[1] if lost else 0)
+
+
+def _beyond_finding(
+    facts: CheckFacts, same: list[Region], lost: tuple[int, int] | None, count: int
+) -> Finding:
+    region = same[0]
     missing = region.offset + region.length - max(region.offset, facts.space.length)
     how = "all" if region.offset >= facts.space.length else f"the last {missing} bytes"
-    lost = _guest_range(facts, region)
-    facts.log.add(
-        Finding(
-            code="table.beyond-end",
-            message=f"{_NAMES[region.kind]} at {region.offset:#x}, {region.length} bytes: {how} of "
-            f"it lies past the end of the file at {facts.space.length:#x}; {_READ_AS_ZEROS}",
-            offset=region.place,
-            table=Table(region.kind, region.offset),
-            trees=() if region.tree is None else _trees_at(facts, region),
-            trees_total=0 if region.tree is None else times,
-            count=count,
-            value=region.offset,
-            guest_offset=lost[0] if lost else None,
-            guest_length=lost[1] if lost else None,
-        )
+    labels = dict.fromkeys(r.tree for r in same if r.tree is not None)
+    return Finding(
+        code="table.beyond-end",
+        message=f"{_NAMES[region.kind]} at {region.offset:#x}, {region.length} bytes: {how} of "
+        f"it lies past the end of the file at {facts.space.length:#x}; {_READ_AS_ZEROS}",
+        offset=region.place,
+        table=Table(region.kind, region.offset),
+        trees=tuple(labels)[:LISTED_TREES],
+        trees_total=0 if region.tree is None else len(same),
+        count=count,
+        value=region.offset,
+        guest_offset=lost[0] if lost else None,
+        guest_length=lost[1] if lost else None,
     )
-
-
-def _trees_at(facts: CheckFacts, region: Region) -> tuple[str, ...]:
-    same = (r.tree for r in facts.regions if (r.kind, r.offset) == (region.kind, region.offset))
-    labels = dict.fromkeys(label for label in same if label is not None)
-    return tuple(labels)[:LISTED_TREES]
 
 
 def _guest_range(facts: CheckFacts, region: Region) -> tuple[int, int] | None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qcow2_dump.checks.claimants import GUEST_KINDS, ClaimantFinder, Claims
-from qcow2_dump.checks.facts import LISTED_TREES, CheckFacts
+from qcow2_dump.checks.claimants import ClaimantFinder
+from qcow2_dump.checks.claims import GUEST_KINDS, Claims
+from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant, Finding
+from qcow2_dump.checks.trees import LISTED_TREES
 
 __all__ = ["SharingFacts", "check_sharing"]
 
@@ -75,7 +77,7 @@ def _report_shared(
 
 
 def _is_shared(claims: Claims) -> bool:
-    return claims.total > 1 and any(kind != "compressed" for kind, _ in claims.owners)
+    return claims.total > 1 and bool(claims.kinds - {"compressed"})
 
 
 def _has_guest(claims: Claims) -> bool:
@@ -103,7 +105,7 @@ def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:
     stored = int(facts.stored.values_of(np.array([cluster], dtype=np.int64))[0])
     return Finding(
         code="cluster.shared",
-        message=f"cluster {cluster} at {cluster * size:#x} has {claims.total} owners "
+        message=f"cluster {cluster} at {cluster * size:#x} has {claims.number} owners "
         f"({references} references, refcount {stored})",
         offset=owners[0].offset,
         value=stored,

@@ -9,6 +9,8 @@ import numpy as np
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
+from qcow2_dump.checks.shown_names import shown
+from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.image.tables import SnapshotEntry, read_snapshot_table
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, MAX_SNAPSHOTS
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
@@ -52,14 +54,13 @@ def _report_record(
     too_far = rule.rule == "snapshot-l1-offset" and facts.image.geometry.is_aligned(rule.value)
     if rule.refused or too_far:
         facts.refuse(f"snapshot record {entry.position}: {rule.message}")
-    label = entry.record.id.decode("utf-8", "backslashreplace")
     facts.log.add(
         Finding(
             code=_CODES[rule.rule],
             message=f"snapshot record {entry.position}: {rule.message}",
             offset=entry.offset + rule.offset,
             table=Table("snapshot_table", facts.image.snapshot_table.offset),
-            trees=(label,),
+            trees=(tree_label(entry.record.id),),
             trees_total=1,
             count=int(counted or rule.refused),
             value=rule.value,
@@ -96,14 +97,14 @@ def _check_duplicates(facts: CheckFacts) -> None:
         for entry in entries:
             value: bytes = getattr(entry.record, field)
             if value in seen and times[value] > 1 and (value or field == "id"):
-                shown = value.decode("utf-8", "backslashreplace")
+                repeated = f"repeats the {field} {shown(value)}"
                 facts.log.add(
                     Finding(
                         code=f"snapshot.duplicate-{field}",
-                        message=f'snapshot record {entry.position} repeats the {field} "{shown}"',
+                        message=f"snapshot record {entry.position} {repeated}",
                         offset=entry.offset,
                         table=Table("snapshot_table", facts.image.snapshot_table.offset),
-                        trees=(entry.record.id.decode("utf-8", "backslashreplace"),),
+                        trees=(tree_label(entry.record.id),),
                         trees_total=1,
                     )
                 )

@@ -1,6 +1,7 @@
 """How many references each host cluster has, counted by walking, and which have several owners."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ __all__ = ["RefcountMap"]
 
 # Below this average length of ascending runs, adding run by run loses to adding one by one.
 _WORTHWHILE_RUN = 512
+
+# Clusters looked at together: what is made of them must not fill the memory.
+_PIECE = 1 << 20
 
 
 class RefcountMap:
@@ -36,11 +40,30 @@ class RefcountMap:
     def claim_range(self, first: int, end: int, weight: int = 1, own: int = 1) -> None:
         """Count a claim of the clusters ``first`` to ``end``, not included."""
         self.total += (end - first) * weight
-        piece = self.counts[first:end]
-        piece += self._narrow(weight)
-        other = piece != self._narrow(own)
-        if other.any():
-            self.shared.add(np.flatnonzero(other) + first)
+        for start in range(first, end, _PIECE):
+            piece = self.counts[start : min(start + _PIECE, end)]
+            piece += self._narrow(weight)
+            other = piece != self._narrow(own)
+            if other.any():
+                self.shared.add(np.flatnonzero(other) + start)
+
+    def claim_ranges(
+        self, first: NDArray[np.int64], end: NDArray[np.int64], weights: NDArray[np.int64]
+    ) -> None:
+        """Count claims of disjoint, ascending ranges, each cluster of which one claim owns."""
+        lengths = end - first
+        long = lengths >= _WORTHWHILE_RUN
+        for at in np.flatnonzero(long).tolist():
+            self.claim_range(int(first[at]), int(end[at]), int(weights[at]))
+        first, lengths, weights = first[~long], lengths[~long], weights[~long]
+        step = _PIECE // _WORTHWHILE_RUN
+        for start in range(0, len(first), step):
+            chosen = slice(start, start + step)
+            number = lengths[chosen]
+            # 0, 1, 2 ... counted anew from the first cluster of each range.
+            within = np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)
+            weight = np.repeat(weights[chosen], number)
+            self.claim_each(np.repeat(first[chosen], number) + within, weight, np.ones_like(weight))
 
     def claim(self, indices: NDArray[np.int64], weight: int, own: int) -> None:
         """Count one claim for each index (int64, below ``size``); indices may repeat."""
@@ -72,7 +95,7 @@ class RefcountMap:
         if other.any():
             self.shared.add(indices[other])
 
-    def claim_compressed(self, indices: NDArray[np.int64], weight: int) -> None:
+    def claim_compressed(self, indices: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
         """Count claims of compressed streams, which may share clusters with each other only."""
         if not len(indices):
             return
@@ -81,14 +104,21 @@ class RefcountMap:
         other = (self.counts[indices] != 0) & ~self.compressed.contains(indices)
         if other.any():
             self.shared.add(indices[other])
-        self.total += len(indices) * weight
-        np.add.at(self.counts, indices, self._narrow(weight))
+        self.total += int(weights.sum())
+        np.add.at(self.counts, indices, weights.astype(self.counts.dtype))
         self.compressed.add(indices)
 
     @property
     def overflowed(self) -> bool:
         """Whether any counter wrapped: the counts do not add up to the claims."""
-        return int(self.counts.sum(dtype=np.uint64)) != self.total
+        return sum(self._sums()) != self.total
+
+    def _sums(self) -> Iterator[int]:
+        for start in range(0, self.size, _PIECE):
+            piece = self.counts[start : start + _PIECE]
+            # In a file full of holes nearly all counters are 0, which is seen sooner than summed.
+            if piece.view(np.bool_).any():
+                yield int(piece.sum(dtype=np.uint64))
 
     def _narrow(self, weight: int) -> np.unsignedinteger:
         # A scalar of the counters' own type: a bare int makes np.add.at ten times slower.

@@ -8,9 +8,15 @@ from qcow2_dump.ondisk.constants import MAX_L1_ENTRIES, MAX_READABLE_OFFSET
 from qcow2_dump.ondisk.geometry import Geometry
 from qcow2_dump.ondisk.header import Header
 
-__all__ = ["ACTIVE", "Tree", "trees_of"]
+__all__ = ["ACTIVE", "LISTED_TREES", "Tree", "tree_label", "trees_of"]
 
 ACTIVE = "active"
+
+LISTED_TREES = 16
+"""How many of the trees that reach a place a finding names."""
+
+# QEMU takes IDs of 127 bytes; in a damaged record they can have 65,535.
+_LONGEST_LABEL = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +24,11 @@ class Tree:
     """One L1 table and what is below it.
 
     ``index`` is the position in the snapshot table, None for the active layer; ``label`` is
-    ``active`` or the snapshot's ID. L1 offset in bytes, size in entries; ``disk_size`` in bytes.
-    An unusable tree has an L1 table that cannot be read where the image says it is. Entries behind
-    the disk are VM state where the tree ``holds_vm_state``: in a snapshot, and in the active layer
-    of an image with such a snapshot, where old versions of QEMU leave it.
+    ``active`` or `tree_label` of the snapshot's ID. L1 offset in bytes, size in entries;
+    ``disk_size`` in bytes. An unusable tree has an L1 table that cannot be read where the image
+    says it is. Entries behind the disk are VM state where the tree ``holds_vm_state``: in a
+    snapshot, and in the active layer of an image with such a snapshot, where old versions of QEMU
+    leave it.
     """
 
     index: int | None
@@ -54,38 +61,45 @@ class Tree:
         return min(left, geometry.l2_entries)
 
 
+def tree_label(record_id: bytes) -> str:
+    """What the tree of a snapshot is called in findings: its ID, cut to a bearable length."""
+    label = record_id.decode("utf-8", "backslashreplace")
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+
+
 def trees_of(image: Image) -> list[Tree]:
     """The active layer and the snapshots, in the order in which QEMU walks them."""
-    header = image.header
+    header, geometry = image.header, image.geometry
     active = Tree(
         index=None,
         label=ACTIVE,
         l1_offset=header.l1_table_offset,
         l1_size=header.l1_size,
         disk_size=header.size,
-        usable=_is_usable(header, header.l1_table_offset, header.l1_size),
+        usable=_is_usable(geometry, header.l1_table_offset, header.l1_size),
         holds_vm_state=any(e.record.vm_state_size for e in image.snapshot_table.entries),
     )
-    return [active, *(_snapshot_tree(header, entry) for entry in image.snapshot_table.entries)]
+    entries = image.snapshot_table.entries
+    return [active, *(_snapshot_tree(entry, header, geometry) for entry in entries)]
 
 
-def _snapshot_tree(header: Header, entry: SnapshotEntry) -> Tree:
+def _snapshot_tree(entry: SnapshotEntry, header: Header, geometry: Geometry) -> Tree:
     record = entry.record
     size = record.disk_size
     return Tree(
         index=entry.position,
-        label=record.id.decode("utf-8", "backslashreplace"),
+        label=tree_label(record.id),
         l1_offset=record.l1_table_offset,
         l1_size=record.l1_size,
         disk_size=header.size if size is None else size,
-        usable=_is_usable(header, record.l1_table_offset, record.l1_size),
+        usable=_is_usable(geometry, record.l1_table_offset, record.l1_size),
         holds_vm_state=True,
     )
 
 
-def _is_usable(header: Header, offset: int, entries: int) -> bool:
+def _is_usable(geometry: Geometry, offset: int, entries: int) -> bool:
     return (
-        header.geometry.is_aligned(offset)
+        geometry.is_aligned(offset)
         and entries <= MAX_L1_ENTRIES
         and offset + 8 * entries <= MAX_READABLE_OFFSET
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from qcow2_dump.checks.findings import Claimant, Finding
+from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import printable, quoted
 
@@ -42,7 +43,7 @@ class Trees:
         for entry in image.snapshot_table.entries:
             record = entry.record
             shown = f"snapshot {printable(record.id, 20)}"
-            tree = _tree_id(record.id)
+            tree = tree_label(record.id)
             self._names.setdefault(tree, f"{shown} {quoted(record.name, 40)}")
             self._positions.setdefault(tree, entry.position)
 
@@ -54,7 +55,7 @@ class Trees:
 
     def of_record(self, record_id: bytes) -> str:
         """What the tree of a snapshot record is called."""
-        return self.name(_tree_id(record_id))
+        return self.name(tree_label(record_id))
 
     def names(self, trees: tuple[str, ...], total: int) -> str:
         """Several trees: the first few, and how many more there are."""
@@ -105,10 +106,6 @@ def claim(claimant: Claimant, trees: Trees) -> str:
     if claimant.trees:
         words += ", " + trees.names(claimant.trees, claimant.trees_total)
     return words
-
-
-def _tree_id(record_id: bytes) -> str:
-    return record_id.decode("utf-8", "backslashreplace")
 
 
 def _neighbours(one: Finding, other: Finding) -> bool:
