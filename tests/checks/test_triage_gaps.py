@@ -53,6 +53,18 @@ def test_guest_data_in_metadata(offset: int, tmp_path: Path) -> None:
     assert all_orphans(result) if offset else all_waste(result)
 
 
+def test_two_trees_with_a_cluster_at_different_addresses(tmp_path: Path) -> None:
+    """As when a table was moved by one entry: neither has lost its reference."""
+    image = small_image(*range(4), snapshots=(SnapshotSpec("1", "one", own_tables=True),))
+    leak(image)
+    lost = image.snapshots[0].data[3]
+    image.set_l2(0, 3, image.peek(image.l2_entry_offset(0, 2, layer=1)), layer=1)
+    image.set_l2(0, 2, 1, layer=1)
+    image.set_refcount(lost // CLUSTER, 1)
+    image.set_l2(0, 3, COPIED | lost)
+    assert all_orphans(checked(image, tmp_path))
+
+
 def test_streams_may_share_a_cluster(tmp_path: Path) -> None:
     content = {guest: Compressed(guest) for guest in range(9)}
     image = small_image(content=content)

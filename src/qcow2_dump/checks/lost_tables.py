@@ -15,6 +15,7 @@ from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.metadata_clusters import metadata_clusters
 from qcow2_dump.checks.pass_refcounts import LeakMap
+from qcow2_dump.ondisk.constants import CompatibleFeature
 from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, L2_RESERVED_MASK, EntryFlag
 
 __all__ = ["TableJudge", "TableLooks"]
@@ -94,7 +95,11 @@ class TableJudge:
         more = self._leaks.overcounted.contains(held)
         rows = len(words)
         to_lost = np.bincount(row[lost], minlength=rows)
-        to_leaks = np.bincount(row[lost | more], minlength=rows)
+        leaked = lost | more
+        if CompatibleFeature.LAZY_REFCOUNTS in self._facts.image.header.compatible:
+            # What was allocated last may not be counted yet, and is no leak for that reason.
+            leaked |= self._facts.references.counts[held] == 0
+        to_leaks = np.bincount(row[leaked], minlength=rows)
         pure = (np.bincount(row, minlength=rows) == number) & (number > 0)
         table = (to_leaks * 2 > number) & (to_lost > 0)
         if len(self._facts.trees) > 1 and pure.any():

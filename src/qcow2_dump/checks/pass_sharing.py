@@ -27,10 +27,9 @@ _EXAMINED = 1000
 class SharingFacts:
     """What triage needs to know: is guest data in doubt because a cluster is claimed twice?
 
-    ``conflicts`` counts clusters that two guest addresses of one tree, or guest data and
-    metadata, claim; clusters that were too many to examine count as such. ``unstored`` counts
-    clusters that a mapping entry points to though their stored refcount is 0; those that are not
-    listed count as well.
+    ``conflicts`` counts clusters that two guest addresses, or guest data and metadata, claim;
+    clusters that were too many to examine count as such. ``unstored`` counts clusters that a
+    mapping entry points to though their stored refcount is 0; those not listed count as well.
     """
 
     conflicts: int = 0
@@ -85,16 +84,12 @@ def _has_guest(claims: Claims) -> bool:
 
 
 def _is_conflict(claims: Claims) -> bool:
-    """Whether the owners cannot both be right: repair rules, section 1, (d)."""
-    guests = [owner for owner in claims.owners.values() if owner.kind in GUEST_KINDS]
-    if claims.more or len(guests) < len(claims.owners):
-        return bool(guests)
-    seen: set[str] = set()
-    for owner in guests:
-        if owner.trees_total > len(owner.trees) or seen & set(owner.trees):
-            return True
-        seen |= set(owner.trees)
-    return False
+    """Whether guest data has a second owner: repair rules, section 1, (d).
+
+    Of one guest address all trees that share it are one owner. Two trees that have a cluster at
+    different addresses cannot both be right either.
+    """
+    return any(kind in GUEST_KINDS for kind, _ in claims.owners)
 
 
 def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:
