@@ -4,12 +4,14 @@ QEMU does not look there. A file that ends before what its refcounts and pointer
 truncated; refcounts to which nothing points are merely odd.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
+from qcow2_dump.checks.holes import holds_data
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, EntryFlag
 
@@ -18,13 +20,26 @@ __all__ = ["check_beyond_end"]
 _LOST = ("l2.beyond-end", "l1.beyond-end", "table.beyond-end", "refcount.block-beyond-end")
 
 
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """Refcount blocks with refcounts past the end: int64 arrays of one length.
+
+    ``index`` in the refcount table, the ``first`` and the ``last`` such cluster, and how many
+    there are.
+    """
+
+    index: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+
 def check_beyond_end(facts: CheckFacts) -> None:
     """Report refcounts past the last cluster, and how much of a truncated file is missing."""
-    highest = -1
-    for block, first, last, used in _blocks_beyond(facts):
-        highest = max(highest, last)
-        _report_refcounts(facts, block, first, last, used)
-        _count_as_leaks(facts, block, used)
+    beyond = _blocks_beyond(facts)
+    _report_refcounts(facts, beyond)
+    _count_as_leaks(facts, beyond)
+    highest = int(beyond.last.max()) if len(beyond.last) else -1
     if highest >= 0 and _something_lost(facts, highest):
         _report_truncated(facts, highest)
         return
@@ -44,70 +59,78 @@ def _highest_lost_block(facts: CheckFacts) -> int:
     return max((cluster for cluster in clusters if cluster < covered), default=-1)
 
 
-def _blocks_beyond(facts: CheckFacts) -> Iterator[tuple[int, int, int, int]]:
-    """Blocks with refcounts past the end: index, first and last such cluster, their number.
+def _blocks_beyond(facts: CheckFacts) -> _Beyond:
+    """Find the blocks with refcounts past the end.
 
     Each distinct block is read once, however many entries of a hostile table lead to it.
     """
-    stored, geometry = facts.stored, facts.image.geometry
+    stored, geometry, size = facts.stored, facts.image.geometry, facts.space.cluster_size
     per_block = geometry.refcounts_per_block
     start = facts.clusters // per_block
     usable = ~stored.unreadable & (stored.offsets != 0)
     usable &= stored.offsets < np.uint64(facts.space.end)
-    seen: dict[int, tuple[int, int, int]] = {}
-    for index in np.flatnonzero(usable[start:]) + start:
-        offset = int(stored.offsets[index])
-        low = max(0, facts.clusters - int(index) * per_block)
-        if offset not in seen or low:
-            data = facts.image.source.read(offset, geometry.cluster_size)
-            values = arrays.unpack_refcounts(data, geometry.refcount_order)
-            used = np.flatnonzero(values[low:]) + low
-            found = (int(used[0]), int(used[-1]), len(used)) if len(used) else (0, 0, 0)
-            if low:
-                if found[2]:
-                    base = int(index) * per_block
-                    yield int(index), base + found[0], base + found[1], found[2]
-                continue
-            seen[offset] = found
-        first, last, number = seen[offset]
-        if number:
-            yield int(index), int(index) * per_block + first, int(index) * per_block + last, number
+    index = np.flatnonzero(usable[start:]) + start
+    distinct, which = np.unique(stored.offsets[index].view(np.int64), return_inverse=True)
+    held = np.zeros((len(distinct), 3), dtype=np.int64)
+    for at in np.flatnonzero(holds_data(facts.image.source, distinct, size)).tolist():
+        held[at] = _used(facts, int(distinct[at]), 0)
+    found = held[which]
+    if len(index) and index[0] == start:
+        # Of the block that the end lies in, only the rest counts.
+        found[0] = _used(facts, int(stored.offsets[start]), facts.clusters % per_block)
+    filled = found[:, 2] != 0
+    index, found = index[filled], found[filled]
+    base = index * per_block
+    return _Beyond(index, base + found[:, 0], base + found[:, 1], found[:, 2])
 
 
-def _count_as_leaks(facts: CheckFacts, block: int, used: int) -> None:
+def _used(facts: CheckFacts, offset: int, low: int) -> tuple[int, int, int]:
+    """The first and last refcount of a block that is not 0, from ``low`` on, and their number."""
+    data = facts.image.source.read(offset, facts.space.cluster_size)
+    values = arrays.unpack_refcounts(data, facts.image.geometry.refcount_order)
+    used = np.flatnonzero(values[low:]) + low
+    return (int(used[0]), int(used[-1]), len(used)) if len(used) else (0, 0, 0)
+
+
+def _count_as_leaks(facts: CheckFacts, beyond: _Beyond) -> None:
     """Put refcounts of missing clusters among the leaks of the statistics, not of the totals.
 
     The statistics go as far as the virtual size, QEMU's totals as far as the file.
     """
     geometry = facts.image.geometry
     total = geometry.clusters(facts.image.header.size)
-    per_block = geometry.refcounts_per_block
-    if total <= max(facts.clusters, block * per_block):
+    if total <= facts.clusters:
         return
-    if total < (block + 1) * per_block:
-        chunks = facts.stored.block_chunks(block, total)
-        values = [
-            c.values[max(0, facts.clusters - c.first) :] for c in chunks if c.values is not None
-        ]
-        used = sum(int(np.count_nonzero(part)) for part in values)
+    per_block = geometry.refcounts_per_block
+    last = total // per_block
+    used = int(beyond.number[beyond.index < last].sum())
+    if total % per_block and (beyond.index == last).any():
+        for chunk in facts.stored.block_chunks(last, total):
+            if chunk.values is not None:
+                inside = chunk.values[max(0, facts.clusters - chunk.first) :]
+                used += int(np.count_nonzero(inside))
     facts.refcounts.leak += used
     facts.refcounts.unused -= used
 
 
-def _report_refcounts(facts: CheckFacts, block: int, first: int, last: int, used: int) -> None:
-    offset = int(facts.stored.offsets[block])
-    bits = facts.image.geometry.refcount_bits
-    within = first - block * facts.image.geometry.refcounts_per_block
-    facts.log.add(
-        Finding(
+def _report_refcounts(facts: CheckFacts, beyond: _Beyond) -> None:
+    geometry = facts.image.geometry
+
+    def make(i: int) -> Finding:
+        block, first = int(beyond.index[i]), int(beyond.first[i])
+        offset = int(facts.stored.offsets[block])
+        within = first - block * geometry.refcounts_per_block
+        return Finding(
             code="refcount.beyond-end",
-            message=f"{used} refcounts from cluster {first} to {last} belong to no cluster of the "
-            f"file, which has {facts.space.clusters}",
-            offset=offset + within * bits // 8,
+            message=f"{int(beyond.number[i])} refcounts from cluster {first} to "
+            f"{int(beyond.last[i])} belong to no cluster of the file, which has "
+            f"{facts.space.clusters}",
+            offset=offset + within * geometry.refcount_bits // 8,
             table=Table("refcount_block", offset),
             cluster=first,
         )
-    )
+
+    facts.log.add_many("refcount.beyond-end", len(beyond.index), make, count=0)
 
 
 def _something_lost(facts: CheckFacts, highest: int) -> bool:

@@ -109,21 +109,21 @@ class _Comparison:
         self._leaks = leaks
         self._highest = 0
         self._maximum = facts.image.geometry.refcount_max
-        self._missing_block = -1
 
     def take(self, chunk: StoredChunk) -> None:
         """Compare one piece."""
-        facts = self._facts
-        counted = self._saturate(chunk.first, facts.references.counts[chunk.first : chunk.end])
-        if not chunk.readable:
-            self._report_unreadable(chunk)
-            return
+        counted = self._saturate(
+            chunk.first, self._facts.references.counts[chunk.first : chunk.end]
+        )
+        if len(chunk.unreadable):
+            counted = self._report_unreadable(chunk, counted)
         stored = chunk.values
         if stored is None:
             if not counted.any():
                 return
             stored = np.zeros(len(counted), dtype=np.uint8)
-            self._report_missing_block(chunk, counted)
+        if len(chunk.missing):
+            self._report_missing(chunk, counted)
         if np.array_equal(stored, counted):
             self._note_matching(chunk.first, counted)
             return
@@ -232,40 +232,57 @@ class _Comparison:
 
         facts.log.add_many("refcount.overflow", len(clusters), make, count=excess)
 
-    def _report_unreadable(self, chunk: StoredChunk) -> None:
+    def _report_unreadable(
+        self, chunk: StoredChunk, counted: NDArray[np.unsignedinteger]
+    ) -> NDArray[np.unsignedinteger]:
+        """Report the blocks that cannot be read; returns the counts without what they cover."""
         facts = self._facts
-        index = chunk.first // facts.image.geometry.refcounts_per_block
-        facts.statistics.check_errors += chunk.end - chunk.first
-        start = facts.image.header.refcount_table_offset
-        facts.log.add(
-            Finding(
+        per_block = facts.image.geometry.refcounts_per_block
+        first = chunk.unreadable * per_block
+        end = np.minimum(first + per_block, chunk.end)
+        counted = counted.copy()
+        for start, stop in zip(first.tolist(), end.tolist(), strict=True):
+            counted[start - chunk.first : stop - chunk.first] = 0
+        facts.statistics.check_errors += int((end - first).sum())
+        table = facts.image.header.refcount_table_offset
+
+        def make(i: int) -> Finding:
+            index = int(chunk.unreadable[i])
+            return Finding(
                 code="refcount.unreadable",
-                message=f"the refcounts of clusters {chunk.first} to {chunk.end - 1} cannot be "
+                message=f"the refcounts of clusters {int(first[i])} to {int(end[i]) - 1} cannot be "
                 f"read: their block is said to be at {int(facts.stored.offsets[index]):#x}",
-                offset=start + 8 * index,
-                table=Table("refcount_table", start),
+                offset=table + 8 * index,
+                table=Table("refcount_table", table),
                 value=int(facts.stored.entries[index]),
             )
-        )
 
-    def _report_missing_block(
-        self, chunk: StoredChunk, counted: NDArray[np.unsignedinteger]
-    ) -> None:
+        facts.log.add_many("refcount.unreadable", len(first), make, count=0)
+        return counted
+
+    def _report_missing(self, chunk: StoredChunk, counted: NDArray[np.unsignedinteger]) -> None:
+        """Report the blocks that do not exist although clusters of theirs are in use."""
         facts = self._facts
-        index = chunk.first // facts.image.geometry.refcounts_per_block
-        start = facts.image.header.refcount_table_offset
-        used = int(np.count_nonzero(counted))
-        inside = index < len(facts.stored.entries)
-        facts.log.add(
-            Finding(
+        per_block = facts.image.geometry.refcounts_per_block
+        first = chunk.first // per_block
+        blocks = -(-(chunk.end - chunk.first) // per_block)
+        used = np.bincount(np.flatnonzero(counted) // per_block, minlength=blocks)
+        needed = chunk.missing[used[chunk.missing - first] != 0]
+        table = facts.image.header.refcount_table_offset
+
+        def make(i: int) -> Finding:
+            index = int(needed[i])
+            inside = index < len(facts.stored.entries)
+            return Finding(
                 code="refcount.block-missing",
-                message=f"refcount block {index} does not exist, but {used} of its clusters are "
-                "in use",
-                offset=start + 8 * index if inside else None,
-                table=Table("refcount_table", start),
+                message=f"refcount block {index} does not exist, but {int(used[index - first])} of "
+                "its clusters are in use",
+                offset=table + 8 * index if inside else None,
+                table=Table("refcount_table", table),
                 value=0 if inside else None,
             )
-        )
+
+        facts.log.add_many("refcount.block-missing", len(needed), make, count=0)
 
 
 def _references(number: int) -> str:

@@ -5,12 +5,13 @@ block means zeros, an unaligned or unreachable block cannot be read.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.holes import holds_data
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, MAX_REFCOUNT_TABLE_BYTES
@@ -19,23 +20,27 @@ from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_OFFSET_MASK
 __all__ = ["StoredChunk", "StoredRefcounts"]
 
 # Refcounts unpacked at a time: large enough for numpy, small enough for the cache.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 17
 
 _OFFSET_MASK = np.uint64(REFCOUNT_TABLE_OFFSET_MASK)
+
+_NO_BLOCKS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """The stored refcounts of the clusters ``first`` to ``end``, not included.
 
-    ``values`` is an unsigned array of ``end - first`` refcounts, or None where all are zero
-    because there is no block, or where ``readable`` is False.
+    ``values`` is an unsigned array of ``end - first`` refcounts, or None where all are zero.
+    ``missing`` are the blocks of this stretch that do not exist, ``unreadable`` those that cannot
+    be read, by their indices in the refcount table (int64); their refcounts are given as 0.
     """
 
     first: int
     end: int
     values: NDArray[np.unsignedinteger] | None
-    readable: bool = True
+    missing: NDArray[np.int64] = field(default_factory=lambda: _NO_BLOCKS)
+    unreadable: NDArray[np.int64] = field(default_factory=lambda: _NO_BLOCKS)
 
 
 class StoredRefcounts:
@@ -71,21 +76,69 @@ class StoredRefcounts:
                 yield done
 
     def chunks(self, clusters: int) -> Iterator[StoredChunk]:
-        """The stored refcounts of the first ``clusters`` clusters, in order and in pieces."""
-        for index in range(-(-clusters // self._geometry.refcounts_per_block)):
-            yield from self.block_chunks(index, clusters)
+        """The stored refcounts of the first ``clusters`` clusters, in order and in pieces.
+
+        A piece is a part of a block, or several whole blocks where these are small.
+        """
+        together = _CHUNK // self._geometry.refcounts_per_block
+        blocks = -(-clusters // self._geometry.refcounts_per_block)
+        for index in range(0, blocks, max(1, together)):
+            if together > 1:
+                yield self._read_together(index, min(index + together, blocks), clusters)
+            else:
+                yield from self.block_chunks(index, clusters)
 
     def block_chunks(self, index: int, clusters: int) -> Iterator[StoredChunk]:
-        """What `chunks` gives for the block at ``index`` of the refcount table."""
+        """What `chunks` gives for the block at ``index`` of the refcount table alone."""
         per_block = self._geometry.refcounts_per_block
         first = index * per_block
         end = min(first + per_block, clusters)
+        itself = np.array([index], dtype=np.int64)
         if index >= len(self.entries) or self.offsets[index] == 0:
-            yield StoredChunk(first, end, None)
+            yield StoredChunk(first, end, None, missing=itself)
         elif self.unreadable[index]:
-            yield StoredChunk(first, end, None, readable=False)
+            yield StoredChunk(first, end, None, unreadable=itself)
         else:
             yield from self._read_chunks(int(self.offsets[index]), first, end)
+
+    def _read_together(self, index: int, behind: int, clusters: int) -> StoredChunk:
+        """The refcounts of several whole blocks; a block that occurs twice is read once."""
+        per_block = self._geometry.refcounts_per_block
+        first, end = index * per_block, min(behind * per_block, clusters)
+        offsets = np.zeros(behind - index, dtype=np.int64)
+        unreadable = np.zeros(behind - index, dtype=np.bool_)
+        known = self.offsets[index:behind].view(np.int64)
+        offsets[: len(known)] = known
+        unreadable[: len(known)] = self.unreadable[index:behind]
+        present = np.flatnonzero((offsets != 0) & ~unreadable)
+        values: NDArray[np.unsignedinteger] | None = None
+        if len(present):
+            blocks, which = self._read_blocks(offsets[present])
+            if len(present) < len(offsets):
+                values = np.zeros((len(offsets), per_block), dtype=blocks.dtype)
+                values[present] = blocks[which]
+            else:
+                values = blocks if len(blocks) == len(which) else blocks[which]
+            values = values.reshape(-1)[: end - first]
+        missing = np.flatnonzero((offsets == 0) & ~unreadable) + index
+        return StoredChunk(first, end, values, missing, np.flatnonzero(unreadable) + index)
+
+    def _read_blocks(
+        self, offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+        """The distinct blocks at some offsets, and which of them is at each offset.
+
+        In the order of the offsets where all of these are different.
+        """
+        distinct, which = np.unique(offsets, return_inverse=True)
+        if len(distinct) == len(offsets):
+            distinct, which = offsets, np.arange(len(offsets))
+        size = self._geometry.cluster_size
+        buffer = memoryview(bytearray(len(distinct) * size))
+        for at, offset in enumerate(distinct.tolist()):
+            self._source.read_into(offset, buffer[at * size : (at + 1) * size])
+        values = arrays.unpack_refcounts(buffer, self._geometry.refcount_order)
+        return values.reshape(len(distinct), -1), which
 
     def is_one(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some host clusters (int64) have a stored refcount of exactly 1: bool[n].
@@ -115,14 +168,28 @@ class StoredRefcounts:
         per_block = self._geometry.refcounts_per_block
         values = np.zeros(len(clusters), dtype=np.uint64)
         blocks = clusters // per_block
-        for index in arrays.distinct(blocks[blocks < len(self.entries)]).tolist():
-            offset = int(self.offsets[index])
-            if offset == 0 or self.unreadable[index]:
-                continue
-            chosen = np.flatnonzero(blocks == index)
-            block = self._unpack(offset, self._geometry.cluster_size)
-            values[chosen] = block[clusters[chosen] % per_block]
+        chosen = np.flatnonzero(blocks < len(self.entries))
+        blocks = blocks[chosen]
+        offsets = self.offsets[blocks].view(np.int64)
+        usable = (offsets != 0) & ~self.unreadable[blocks]
+        chosen, offsets = chosen[usable], offsets[usable]
+        order = np.argsort(offsets, kind="stable")
+        chosen, offsets = chosen[order], offsets[order]
+        distinct, heads = np.unique(offsets, return_index=True)
+        ends = np.append(heads[1:], len(offsets))
+        # What a hostile image calls blocks may be holes, by the thousand.
+        for at in np.flatnonzero(holds_data(self._source, distinct, self._geometry.cluster_size)):
+            same = chosen[heads[at] : ends[at]]
+            values[same] = self._look_up(int(distinct[at]), clusters[same] % per_block)
         return values
+
+    def _look_up(self, offset: int, within: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
+        """Some refcounts of the block at an offset, of which no more is read than it takes."""
+        bits = self._geometry.refcount_bits
+        first = int(within.min()) & ~7
+        end = (int(within.max()) | 7) + 1
+        block = self._unpack(offset + first * bits // 8, (end - first) * bits // 8)
+        return block[within - first]
 
     def _read_chunks(self, offset: int, first: int, end: int) -> Iterator[StoredChunk]:
         bits = self._geometry.refcount_bits
