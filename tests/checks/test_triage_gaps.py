@@ -179,10 +179,11 @@ def test_sectors_of_a_table_that_were_wiped(tmp_path: Path) -> None:
     assert all_orphans(checked(image, tmp_path))
 
 
-def test_entries_that_are_no_sector(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [range(65, 128), range(65, 129)], ids=["short", "moved"])
+def test_entries_that_are_no_sector(lost: range, tmp_path: Path) -> None:
     content = {guest: Compressed(guest % 200 + 1, noise=3000) for guest in range(300)}
     image = small_image(content=content, stream_alignment="sector")
-    lose(image, *range(65, 128))
+    lose(image, *lost)
     assert all_waste(checked(image, tmp_path))
 
 

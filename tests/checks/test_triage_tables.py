@@ -157,6 +157,23 @@ def test_a_lost_table_that_differs_little_from_another(tmp_path: Path) -> None:
     assert all_orphans(result)
 
 
+def test_half_a_table_of_leaks_beside_a_snapshot(tmp_path: Path) -> None:
+    """The other half leads to clusters that only the active layer has: no other tree's table."""
+    own = SnapshotSpec("1", "one", content={50: Data(3)}, shared=frozenset())
+    assert all_waste(checked(_lost_table(5, 5, snapshots=(own,)), tmp_path))
+
+
+def test_a_copy_of_an_l1_table_is_no_lost_table(tmp_path: Path) -> None:
+    """QEMU died while it made a second snapshot: all that it shares is counted once too often."""
+    image = small_image(0, 600, snapshots=(MONDAY,))
+    tables = [offset // CLUSTER for offset in image.active.l2.values()]
+    data = [offset // CLUSTER for offset in image.active.data.values()]
+    for cluster in [*tables, *data]:
+        image.set_refcount(cluster, 3)
+    leak(image, table(tables))
+    assert all_waste(checked(image, tmp_path))
+
+
 def test_a_copy_of_a_shared_table_is_no_lost_one(tmp_path: Path) -> None:
     """QEMU died before it linked the copy that it had made of a table."""
     image = small_image(*range(9), snapshots=(MONDAY,))
