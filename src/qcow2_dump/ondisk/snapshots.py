@@ -194,7 +194,7 @@ def _l1_rules(record: SnapshotRecord, header: Header) -> Iterator[BrokenRule]:
         yield BrokenRule("snapshot-l1-size", "l1_size", 8, entries, expected, message, False)
     if not header.geometry.is_aligned(offset):
         expected = f"a multiple of the cluster size, {header.cluster_size}"
-    elif offset + 8 * entries > MAX_READABLE_OFFSET:
+    elif entries and offset + 8 * entries > MAX_READABLE_OFFSET:
         expected = f"such that the table ends at or below {MAX_READABLE_OFFSET:#x}"
     else:
         return
