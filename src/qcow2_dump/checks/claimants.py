@@ -1,7 +1,7 @@
 """Who claims some host clusters: a second walk, made only when there is something to name."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from qcow2_dump.ondisk.mapping import EntryFlag
 __all__ = ["ClaimantFinder"]
 
 # Owners told apart over all clusters; each cluster may have two of them in any case.
-_MOST_IN_ALL = 1 << 17
+_MOST_IN_ALL = 1 << 15
 
 # Tables whose owners are worked out once although many of their entries ask for them.
 _REMEMBERED_TABLES = 64
@@ -63,12 +63,15 @@ class ClaimantFinder:
             self._open[kind] = np.ones(len(self._clusters), dtype=np.bool_)
         return self._open[kind]
 
-    def _add(self, cluster: int, claimant: Claimant) -> None:
+    def _add(self, cluster: int, claimants: Iterable[Claimant]) -> None:
+        """Add owners of one kind, until there are too many."""
         claims = self.claims[cluster]
-        claims.add(claimant)
-        if claims.more and not claims.takes(claimant.kind):
-            at = np.searchsorted(self._clusters, cluster)
-            self._still_open(claimant.kind)[at] = False
+        for claimant in claimants:
+            claims.add(claimant)
+            if claims.more and not claims.takes(claimant.kind):
+                at = np.searchsorted(self._clusters, cluster)
+                self._still_open(claimant.kind)[at] = False
+                return
 
     def _groups(
         self, kind: str, clusters: NDArray[np.int64], keys: NDArray[np.int64]
@@ -110,7 +113,7 @@ class ClaimantFinder:
             start, stop = np.searchsorted(self._clusters, bounds)
             is_open = self._still_open(region.kind)[start:stop]
             for cluster in self._clusters[start:stop][is_open].tolist():
-                self._add(cluster, claimant)
+                self._add(cluster, [claimant])
 
     def _find_bitmap_data(self) -> None:
         facts = self._facts
@@ -119,7 +122,7 @@ class ClaimantFinder:
         for start, offsets in bitmap_clusters(facts, facts.image.bitmap_directory):
             indices = facts.cluster_indices(offsets)
             for cluster, _ in self._groups("bitmap_data", indices, np.zeros_like(indices)):
-                self._add(cluster, Claimant("bitmap_data", start))
+                self._add(cluster, [Claimant("bitmap_data", start)])
 
     def _find_blocks(self) -> None:
         facts = self._facts
@@ -127,9 +130,8 @@ class ClaimantFinder:
         inside = np.flatnonzero(facts.claimed_blocks)
         indices = facts.cluster_indices(facts.stored.offsets[inside])
         for cluster, groups in self._groups("refcount_block", indices, inside):
-            for group in groups:
-                place = start + 8 * int(inside[group[0]])
-                self._add(cluster, Claimant("refcount_block", place))
+            places = (start + 8 * int(inside[group[0]]) for group in groups)
+            self._add(cluster, (Claimant("refcount_block", place) for place in places))
 
     def _find_l2_tables(self) -> None:
         facts, tables = self._facts, self._facts.tables
@@ -140,9 +142,9 @@ class ClaimantFinder:
         for chosen, step in ((inside, 0), (crooked, 1)):
             indices = (tables.offset[chosen] >> facts.space.cluster_bits) + step
             for cluster, groups in self._groups("l2", indices, chosen):
-                for group in groups:
-                    for claimant in self._table_claims(int(chosen[group[0]])):
-                        self._add(cluster, claimant)
+                tables_here = (int(chosen[group[0]]) for group in groups)
+                claims = (self._table_claims(table) for table in tables_here)
+                self._add(cluster, itertools.chain.from_iterable(claims))
 
     def _table_claims(self, table: int) -> list[Claimant]:
         """One claim for each L1 index that leads to a table."""
@@ -153,17 +155,25 @@ class ClaimantFinder:
         return self._by_table[table]
 
     def _make_table_claims(self, table: int) -> Iterator[Claimant]:
-        facts, slots = self._facts, self._facts.slots
-        positions = facts.tables.slots_of(table)
+        slots, tables = self._facts.slots, self._facts.tables
+        positions = tables.slots_of(table)
+        if int(tables.own[table]) == int(tables.weight[table]):
+            yield self._table_claim(positions)
+            return
         positions = positions[np.argsort(slots.l1_index[positions], kind="stable")]
-        indices, first = np.unique(slots.l1_index[positions], return_index=True)
-        ends = np.append(first[1:], len(positions))
-        several = zip(indices.tolist(), first.tolist(), ends.tolist(), strict=True)
-        for index, start, end in itertools.islice(several, self._most + 1):
-            labels, total = facts.trees_of_slots(positions[start:end])
-            guest = index * facts.image.geometry.l1_span
-            place = int(slots.place[positions[start]])
-            yield Claimant("l2", place, guest, index, None, labels, total)
+        indices = slots.l1_index[positions]
+        cuts = np.flatnonzero(indices[1:] != indices[:-1])[: self._most] + 1
+        bounds = [0, *cuts.tolist(), len(positions)]
+        for start, end in itertools.islice(itertools.pairwise(bounds), self._most + 1):
+            yield self._table_claim(positions[start:end])
+
+    def _table_claim(self, positions: NDArray[np.int64]) -> Claimant:
+        """The claim of some L1 slots of one index."""
+        slots = self._facts.slots
+        index, place = int(slots.l1_index[positions[0]]), int(slots.place[positions[0]])
+        labels, total = self._facts.trees_of_slots(positions)
+        guest = index * self._facts.image.geometry.l1_span
+        return Claimant("l2", place, guest, index, None, labels, total)
 
     def _find_data(self, batch: L2Batch) -> None:
         facts = self._facts
@@ -201,11 +211,11 @@ class ClaimantFinder:
         guest = self._facts.tables.l1_index[batch.tables[row]]
         guest = guest * self._facts.image.geometry.l2_entries + batch.first + column
         for cluster, groups in self._groups(kind, clusters, guest):
-            for group in groups:
-                self._note_guest(batch, kind, cluster, flat[group])
+            owners = (self._owners(batch, kind, flat[group]) for group in groups)
+            self._add(cluster, itertools.chain.from_iterable(owners))
 
-    def _note_guest(self, batch: L2Batch, kind: str, cluster: int, flat: NDArray[np.int64]) -> None:
-        """Add the entries of several tables, in one column, that map a guest cluster alike."""
+    def _owners(self, batch: L2Batch, kind: str, flat: NDArray[np.int64]) -> Iterator[Claimant]:
+        """The owners of a cluster that several tables, in one column, map alike."""
         facts, tables = self._facts, self._facts.tables
         geometry = facts.image.geometry
         rows, columns = np.divmod(flat, batch.entries.shape[1])
@@ -217,13 +227,10 @@ class ClaimantFinder:
             l1_index = int(tables.l1_index[single[0]])
             guest = geometry.guest_offset(l1_index, l2_index)
             labels, total = facts.trees_of_tables(single)
-            self._add(cluster, Claimant(kind, place, guest, l1_index, l2_index, labels, total))
+            yield Claimant(kind, place, guest, l1_index, l2_index, labels, total)
         # A table that serves several guest ranges claims the cluster for each of them.
-        for table in chosen[~is_single][: self._most].tolist():
+        for table in chosen[~is_single].tolist():
             place = int(tables.offset[table]) + l2_index * geometry.l2_entry_size
             for owner in self._table_claims(table):
                 guest = geometry.guest_offset(owner.l1_index or 0, l2_index)
-                self._add(
-                    cluster,
-                    replace(owner, kind=kind, offset=place, guest_offset=guest, l2_index=l2_index),
-                )
+                yield replace(owner, kind=kind, offset=place, guest_offset=guest, l2_index=l2_index)

@@ -112,9 +112,10 @@ class CheckFacts:
     def trees_of_slots(self, positions: NDArray[np.int64]) -> tuple[tuple[str, ...], int]:
         """The labels of the first trees that hold some L1 slots, and how many trees do."""
         labels: dict[str, None] = {}
-        # Each slot has at least one tree, so that more of them are not needed.
         for place in self.slots.place[positions[:LISTED_TREES]].tolist():
             labels |= dict.fromkeys(self.tree_finder.labels_at(place))
+            if len(labels) >= LISTED_TREES:
+                break
         return tuple(labels)[:LISTED_TREES], int(self.slots.weight[positions].sum())
 
     def trees_of_tables(self, tables: NDArray[np.int64]) -> tuple[tuple[str, ...], int]:
@@ -123,6 +124,8 @@ class CheckFacts:
         for table in tables[:LISTED_TREES].tolist():
             positions = self.tables.slots_of(table)[:LISTED_TREES]
             labels |= dict.fromkeys(self.trees_of_slots(positions)[0])
+            if len(labels) >= LISTED_TREES:
+                break
         return tuple(labels)[:LISTED_TREES], int(self.tables.weight[tables].sum())
 
     def trees_of_table(self, table: int) -> tuple[tuple[str, ...], int]:
