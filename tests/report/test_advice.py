@@ -87,3 +87,13 @@ def test_a_snapshot_record_is_named_by_its_position(image: Image) -> None:
     assert repair_command(finding, image) == (f"qcow2-dump repair {image.name} --drop-snapshot 0")
     elsewhere = samples.simple("snapshot.l1-table", offset=entry.offset + 100_000)
     assert repair_command(elsewhere, image) is None
+
+
+def test_nothing_is_offered_where_pointers_and_refcounts_are_both_lost(image: Image) -> None:
+    """Guest data looks free then, to QEMU as to a count of references."""
+    made = samples.result(samples.simple("l1.beyond-end"), samples.simple("refcount.block-missing"))
+    advice = advise(made, image)
+    assert "`qemu-img check -r`" in advice.sentences[0]
+    assert not any("repair" in command for command in advice.commands)
+    alone = advise(samples.result(samples.simple("refcount.block-missing")), image)
+    assert alone.commands[-1].endswith(" --errors --dry-run")

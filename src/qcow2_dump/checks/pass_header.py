@@ -128,17 +128,22 @@ def _report_flag(facts: CheckFacts, code: str, field: str, message: str) -> None
 def _check_named_files(facts: CheckFacts) -> None:
     image = facts.image
     backing = image.backing_file
-    if backing is not None and image.resolver.backing_is_missing(image.name, backing):
-        facts.refuse("the backing file is missing")
+    if backing is not None:
+        problem = image.resolver.backing_problem(image.name, backing)
         offset = FIELD_OFFSETS["backing_file_offset"]
-        _report_missing(facts, "backing.missing", "backing file", backing, offset)
+        _report_file(facts, "backing.missing", "backing file", backing, offset, problem)
     data_file = image.extensions.data_file if image.header.has_data_file else None
-    if data_file is not None and image.resolver.data_file_is_missing(image.name, data_file):
-        facts.refuse("the data file is missing")
+    if data_file is not None:
+        problem = image.resolver.data_file_problem(image.name, data_file)
         offset = FIELD_OFFSETS["incompatible_features"]
-        _report_missing(facts, "data-file.missing", "data file", data_file, offset)
+        _report_file(facts, "data-file.missing", "data file", data_file, offset, problem)
 
 
-def _report_missing(facts: CheckFacts, code: str, what: str, name: bytes, offset: int) -> None:
-    message = f"the {what} {shown(name)} is not there"
+def _report_file(
+    facts: CheckFacts, code: str, what: str, name: bytes, offset: int, problem: str | None
+) -> None:
+    if problem is None:
+        return
+    facts.refuse(f"the {what} {problem}")
+    message = f"the {what} {shown(name)} {problem}"
     facts.log.add(Finding(code=code, message=message, offset=offset, table=_HEADER))

@@ -242,7 +242,11 @@ class _Comparison:
         end = np.minimum(first + per_block, chunk.end)
         counted = counted.copy()
         for start, stop in zip(first.tolist(), end.tolist(), strict=True):
-            counted[start - chunk.first : stop - chunk.first] = 0
+            piece = counted[start - chunk.first : stop - chunk.first]
+            used = int(np.count_nonzero(piece))
+            facts.refcounts.error += used
+            facts.refcounts.rebuild += used
+            piece[:] = 0
         facts.statistics.check_errors += int((end - first).sum())
         table = facts.image.header.refcount_table_offset
 

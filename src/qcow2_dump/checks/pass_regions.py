@@ -103,12 +103,13 @@ def _beyond_finding(
 ) -> Finding:
     region = same[0]
     missing = region.offset + region.length - max(region.offset, facts.space.length)
-    how = "all" if region.offset >= facts.space.length else f"the last {missing} bytes"
+    whole = region.offset >= facts.space.length
+    how = "all of it lies" if whole else f"its last {missing} bytes lie"
     labels = dict.fromkeys(r.tree for r in same if r.tree is not None)
     return Finding(
         code="table.beyond-end",
-        message=f"{_NAMES[region.kind]} at {region.offset:#x}, {region.length} bytes: {how} of "
-        f"it lies past the end of the file at {facts.space.length:#x}; {_READ_AS_ZEROS}",
+        message=f"{_NAMES[region.kind]} at {region.offset:#x}, {region.length} bytes: {how} "
+        f"past the end of the file at {facts.space.length:#x}; {_READ_AS_ZEROS}",
         offset=region.place,
         table=Table(region.kind, region.offset),
         trees=tuple(labels)[:LISTED_TREES],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.result import CheckResult
-from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.errors import Qcow2Error, RequestError
 from qcow2_dump.events import (
     Event,
     FindingSeen,
@@ -75,8 +75,11 @@ def check(
     """Check an opened image; see `CheckRun` for how to follow it.
 
     ``check(image).result`` is the short way. ``deep`` also decompresses every compressed
-    cluster; at most ``max_findings`` findings are kept, while all are counted.
+    cluster; at most ``max_findings`` findings are kept, while all are counted. Raises
+    RequestError when that is negative.
     """
+    if max_findings < 0:
+        raise RequestError(f"max_findings is {max_findings}, must be 0 or more")
     return CheckRun(image, deep=deep, max_findings=max_findings)
 
 

@@ -35,6 +35,23 @@ _UNSAFE_TO_WRITE = (
     "refcount.block-shared",
     "cluster.shared",
 )
+_POINTERS_LOST = (
+    "header.l1-table",
+    "table.beyond-end",
+    "l1.beyond-end",
+    "l1.unaligned",
+    "l2.beyond-end",
+    "l2.unaligned",
+    "snapshot.l1-table",
+    "snapshot.record",
+)
+_REFCOUNTS_LOST = (
+    "header.refcount-table",
+    "header.refcount-order",
+    "refcount.block-missing",
+    "refcount.block-beyond-end",
+    "refcount.unreadable",
+)
 _ALL_COVERS = frozenset({"--errors", "--leaks", "--all"})
 
 
@@ -81,10 +98,26 @@ def mending(code: str) -> str | None:
     return _MENDING.get(rule.option)
 
 
+def _nothing_left_to_tell(result: CheckResult) -> bool:
+    """Whether both what leads to guest data and what says that it is in use are damaged.
+
+    Then clusters that hold guest data look free: to QEMU, and to a count of references.
+    """
+    return any(_found(result, code) for code in _POINTERS_LOST) and any(
+        _found(result, code) for code in _REFCOUNTS_LOST
+    )
+
+
 def _before_anything(result: CheckResult) -> list[str]:
     """What must not be done to the image, most urgent first."""
     said: list[str] = []
     orphans = result.triage.orphans
+    if _nothing_left_to_tell(result):
+        said.append(
+            "Let nothing write to the image, `qemu-img check -r` and a guest included: pointers to "
+            "guest data and the refcounts that protect it are both lost, so clusters that hold "
+            "guest data look free and would be overwritten."
+        )
     if orphans and _found(result, "header.dirty"):
         said.append(
             "Do not open the image for writing: it is marked dirty, so QEMU would repair it by "
@@ -138,7 +171,8 @@ def _commands(result: CheckResult, name: str) -> list[str]:
     lines = [commands.command("explain", worst)]
     options = _repair_options(result)
     # Repairing half a file would only make its loss look sound.
-    if options and not _found(result, "file.truncated"):
+    unsafe = _found(result, "file.truncated") or _nothing_left_to_tell(result)
+    if options and not unsafe:
         operands = (commands.path(name), *options, "--dry-run")
         lines.append(commands.command("repair", *operands))
     return lines
