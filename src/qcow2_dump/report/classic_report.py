@@ -35,6 +35,7 @@ from qcow2_dump.report.escape import printable
 from qcow2_dump.report.listing_text import ListingText, bitmap_heading
 from qcow2_dump.report.places import Trees
 from qcow2_dump.report.style import Style
+from qcow2_dump.report.units import counted
 
 if TYPE_CHECKING:
     from qcow2_dump.events import Entries
@@ -110,7 +111,7 @@ class ClassicReport:
 
     def _tree(self, event: TreeBegun) -> Iterator[str]:
         tree = event.tree
-        where = f"at {tree.l1_offset:#x}, {tree.l1_size} entries"
+        where = f"at {tree.l1_offset:#x}, {counted(tree.l1_size, 'entry', 'entries')}"
         if tree.is_active:
             yield from _lines(_heading("Active tables:"))
             yield f"The active L1 table is {where}\n\n"
@@ -135,9 +136,8 @@ class ClassicReport:
         elif isinstance(event, RefcountsBegun):
             yield from _heading("Refcount structures:")
             header = self._image.header
-            clusters = header.refcount_table_clusters
-            where = f"{header.refcount_table_offset:#x}, {clusters} cluster"
-            yield f"The refcount table is at {where}{'' if clusters == 1 else 's'}"
+            clusters = counted(header.refcount_table_clusters, "cluster")
+            yield f"The refcount table is at {header.refcount_table_offset:#x}, {clusters}"
             yield ""
         else:
             yield from self._owners(event)

@@ -87,10 +87,15 @@ def _snapshots(result: CheckResult, image: Image) -> Iterator[str]:
     if None in damaged:
         sound = [index for index in snapshots if index not in damaged]
         if sound and sound[-1] is not None:
-            name = names.of_record(records[sound[-1]].id)
+            name = _named(sound[-1], names.of_record(records[sound[-1]].id))
             yield f"Go back to:     {name}, the newest snapshot whose tables are sound"
     elif lost and lost[0] is not None:
-        yield f"First damaged:  {names.of_record(records[lost[0]].id)}; the active tables are sound"
+        name = _named(lost[0], names.of_record(records[lost[0]].id))
+        yield f"First damaged:  {name}; the active tables are sound"
+
+
+def _named(index: int, name: str) -> str:
+    return f"snapshot[{index}] ({name})"
 
 
 def _damaged_trees(result: CheckResult, image: Image) -> set[int | None]:

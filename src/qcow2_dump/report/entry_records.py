@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qcow2_dump.report.columns import Decimal, Hexadecimal, Piece, Words, rendered
 from qcow2_dump.report.escape import printable
 
-__all__ = ["FIELDS", "Choice", "CsvRows", "Hex", "JsonLines", "Number", "Value"]
+__all__ = ["FIELDS", "FLAG_FIELDS", "Choice", "CsvRows", "Hex", "JsonLines", "Number", "Value"]
 
 FIELDS = (
     "table",
@@ -40,9 +40,10 @@ FIELDS = (
     "references",
     "wrong",
 )
-"""Every field, in order; ``raw`` and ``flags`` follow when they are asked for."""
+"""Every field, in order."""
 
 FLAG_FIELDS = ("raw", "flags")
+"""The fields that follow when they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
