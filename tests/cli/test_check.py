@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from qcow2_dump.ondisk.constants import ExtensionType
+from qcow2_dump.ondisk.extension_records import FeatureName
 from tests.builder.spec import SnapshotSpec
 from tests.builder.std import std_image
 from tests.cli.running import COMMAND, environment, run
@@ -41,6 +43,16 @@ def test_a_damaged_image(damaged: Path) -> None:
     assert 'snapshot 1 "monday"' in done.stdout
     last = done.stdout.splitlines()[-1]
     assert last.strip().removeprefix("next: ").startswith("qcow2-dump ")
+
+
+@pytest.mark.parametrize("words", [("check",), ("map",), ("dump",), ("locate", "--guest", "0")])
+def test_an_unknown_feature_is_refused_by_its_name(words: tuple[str, ...], tmp_path: Path) -> None:
+    table = FeatureName(0, 9, b"new\x1bidea").pack()
+    image = std_image(extensions=((ExtensionType.FEATURE_NAMES, table),))
+    image.poke(72, 1 << 9, 8)
+    done = run(words[0], image.write_to(tmp_path / "new.qcow2"), *words[1:])
+    assert done.returncode == 161
+    assert 'unknown incompatible feature: bit 9 ("new\\x1bidea")' in done.stderr
 
 
 def test_several_images_and_one_that_is_not_there(

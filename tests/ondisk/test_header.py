@@ -153,6 +153,8 @@ def test_extreme_cluster_sizes(bits: int) -> None:
 def test_unknown_incompatible_feature(bit: int) -> None:
     with pytest.raises(UnsupportedError, match="unknown incompatible"):
         Header.unpack(raw_v3(incompatible_features=1 << bit))
+    shown = Header.unpack(raw_v3(incompatible_features=1 << bit), any_feature=True)
+    assert shown.unknown_incompatible == 1 << bit
 
 
 def test_flags_keep_unknown_bits() -> None:

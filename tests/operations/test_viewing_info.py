@@ -7,6 +7,8 @@ import pytest
 
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.info import ImageInfo, InfoFailure, Problem
+from qcow2_dump.ondisk.constants import ExtensionType
+from qcow2_dump.ondisk.extension_records import FeatureName
 from qcow2_dump.operations.requests import InfoRequest
 from qcow2_dump.operations.viewing_info import gather_info, read_infos
 from qcow2_dump.storage.memory import MemorySource
@@ -243,7 +245,6 @@ def test_several_images_and_what_cannot_be_one(tmp_path: Path) -> None:
         (20, 40, 4, "cluster_bits is 40", 19),
         (4, 7, 4, "unsupported qcow2 version 7", 19),
         (4, 1, 4, "unsupported qcow2 version 1", 13),
-        (72, 1 << 50, 8, "unknown incompatible features", 19),
     ],
 )
 def test_a_header_that_makes_no_sense_is_given_as_it_is(
@@ -256,6 +257,26 @@ def test_a_header_that_makes_no_sense_is_given_as_it_is(
     assert words in found.reason
     assert len(found.fields) == fields
     assert {field.offset: stored for field, stored in found.fields}[offset] == value
+
+
+def test_an_unknown_feature_costs_nothing_but_certainty(tmp_path: Path) -> None:
+    names = FeatureName(0, 50, b"new\x1bidea").pack() + FeatureName(1, 51, b"other").pack()
+    spec = replace(
+        FULL_SPEC, feature_table=False, extensions=((ExtensionType.FEATURE_NAMES, names),)
+    )
+    built = build(spec)
+    built.poke(72, 1 << 50 | 1 << 51, 8)
+    info = read(built.write_to(tmp_path / "disk"))
+    assert [entry.record.name for entry in info.snapshots] == [b"monday", b"tuesday"]
+    assert len(info.bitmaps) == 2
+    (problem,) = info.problems
+    assert problem.part == "header"
+    expected = 'unknown incompatible features: bit 50 ("new\x1bidea"), bit 51; '
+    assert problem.message.startswith(expected)
+    assert info.preallocation.mode is None
+    (feature,) = (f for f in info.features if (f.word, f.bit) == (0, 50))
+    assert feature.is_set
+    assert feature.names == (b"new\x1bidea",)
 
 
 def test_the_chain_is_walked_only_when_asked_for(tmp_path: Path) -> None:

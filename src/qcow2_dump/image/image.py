@@ -8,7 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qcow2_dump.errors import NotQcow2Error
+from qcow2_dump.errors import NotQcow2Error, UnsupportedError
 from qcow2_dump.image.resolver import LookForFiles, Resolver
 from qcow2_dump.ondisk.constants import AutoclearFeature
 from qcow2_dump.ondisk.extensions import ExtensionArea, backing_file_name, parse_extensions
@@ -26,26 +26,47 @@ __all__ = ["Image", "open_image"]
 class Image:
     """A qcow2 image over a source of bytes. A context manager that closes the source.
 
-    Raises NotQcow2Error, UnsupportedError or FormatError when the header cannot be
-    interpreted, SourceError when it cannot be read.
+    ``any_feature`` opens an image with unknown incompatible features too: what can then be
+    read of it may mean something else. Raises NotQcow2Error, UnsupportedError or FormatError
+    when the header cannot be interpreted, SourceError when it cannot be read.
     """
 
-    def __init__(self, source: ByteSource, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self, source: ByteSource, resolver: Resolver | None = None, *, any_feature: bool = False
+    ) -> None:
         self.source = source
         self.resolver: Resolver = resolver or LookForFiles()
         if source.size == 0:
             raise NotQcow2Error("not a qcow2 image: the file is empty")
         # No more than the first cluster: what lies behind it may be unreadable.
-        cluster_size = Header.unpack(source.read(0, UNKNOWN_OFFSET)).cluster_size
-        self.header_cluster = source.read(0, min(source.size, cluster_size))
-        self.header = Header.unpack(self.header_cluster)
+        first = Header.unpack(source.read(0, UNKNOWN_OFFSET), any_feature=True)
+        self.header_cluster = source.read(0, min(source.size, first.cluster_size))
+        self.header = Header.unpack(self.header_cluster, any_feature=True)
         self.geometry: Geometry = self.header.geometry
         self.extensions: ExtensionArea = parse_extensions(self.header_cluster, self.header)
+        # Only now: the extensions hold what the image calls the features.
+        if self.unknown_features is not None and not any_feature:
+            raise UnsupportedError(self.unknown_features)
 
     @property
     def name(self) -> str:
         """The name of the source: the path as it was given."""
         return self.source.name
+
+    @property
+    def unknown_features(self) -> str | None:
+        """Which incompatible features nobody here knows, in one line; None without any.
+
+        Names are those of the image's own feature name table: untrusted text, with control
+        characters left in, for whoever shows the line to escape.
+        """
+        unknown = self.header.unknown_incompatible if self.header.is_v3 else 0
+        bits = [bit for bit in range(unknown.bit_length()) if unknown >> bit & 1]
+        if not bits:
+            return None
+        names = {entry.bit: entry.name for entry in self.extensions.feature_names if not entry.word}
+        shown = (_named_bit(bit, names.get(bit, b"")) for bit in bits)
+        return f"unknown incompatible feature{'s' * (len(bits) > 1)}: {', '.join(shown)}"
 
     @property
     def backing_file(self) -> bytes | None:
@@ -90,16 +111,23 @@ class Image:
         self.close()
 
 
-def open_image(path: str | os.PathLike[str], *, resolver: Resolver | None = None) -> Image:
+def open_image(
+    path: str | os.PathLike[str], *, resolver: Resolver | None = None, any_feature: bool = False
+) -> Image:
     """Open the image at a path, for reading only.
 
     ``resolver`` decides whether files that the image names are looked for; by default the
-    system is asked whether they exist, and none is opened. Raises as `Image` does, and
-    SourceError when the path cannot be read.
+    system is asked whether they exist, and none is opened. ``any_feature`` is that of `Image`.
+    Raises as `Image` does, and SourceError when the path cannot be read.
     """
     source = FileSource(path)
     try:
-        return Image(source, resolver)
+        return Image(source, resolver, any_feature=any_feature)
     except BaseException:
         source.close()
         raise
+
+
+def _named_bit(bit: int, name: bytes) -> str:
+    shown = name.decode("utf-8", "backslashreplace")
+    return f'bit {bit} ("{shown}")' if shown else f"bit {bit}"

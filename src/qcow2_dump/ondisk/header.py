@@ -114,11 +114,12 @@ class Header:
     unknown: bytes = b""
 
     @classmethod
-    def unpack(cls, data: bytes) -> Self:
+    def unpack(cls, data: bytes, *, any_feature: bool = False) -> Self:
         """Read a header from the first cluster, or as much of it as the file has.
 
         Missing bytes read as zeros. A header_length that is below 104 or above the cluster
-        size is kept as stored, while the fields are read as if it were 104. Raises
+        size is kept as stored, while the fields are read as if it were 104. ``any_feature``
+        takes unknown incompatible features as they are, for those who only show them. Raises
         NotQcow2Error without the magic, UnsupportedError for an unknown version or
         incompatible feature, FormatError for an impossible cluster size.
         """
@@ -128,6 +129,9 @@ class Header:
             for field in HEADER_FIELDS
         }
         _refuse_unreadable(values)
+        unknown = values["incompatible_features"] & ~KNOWN_INCOMPATIBLE
+        if values["version"] >= 3 and unknown and not any_feature:
+            raise UnsupportedError(f"unknown incompatible features {unknown:#x}")
         cluster_size = 1 << values["cluster_bits"]
         length = _stored_length(values["version"], values["header_length"], cluster_size)
         for field in HEADER_FIELDS:
@@ -189,7 +193,7 @@ class Header:
 
     @property
     def unknown_incompatible(self) -> int:
-        """Incompatible bits without a meaning; never set in a header that was unpacked."""
+        """Incompatible bits without a meaning; only `info` takes headers that have them."""
         return self.incompatible_features & ~KNOWN_INCOMPATIBLE
 
     @property
@@ -226,7 +230,7 @@ class Header:
 
 
 def _refuse_unreadable(values: dict[str, int]) -> None:
-    """Raise for a header that cannot be interpreted at all (section 1.3, rules 1 to 3 and 9)."""
+    """Raise for a header that cannot be interpreted at all (section 1.3, rules 1 to 3)."""
     if values["magic"] != MAGIC:
         raise NotQcow2Error(f"not a qcow2 image: magic is {values['magic']:#010x}")
     version = values["version"]
@@ -237,6 +241,3 @@ def _refuse_unreadable(values: dict[str, int]) -> None:
         raise FormatError(
             f"cluster_bits is {bits}, must be {MIN_CLUSTER_BITS} to {MAX_CLUSTER_BITS}"
         )
-    unknown = values["incompatible_features"] & ~KNOWN_INCOMPATIBLE
-    if version >= 3 and unknown:
-        raise UnsupportedError(f"unknown incompatible features {unknown:#x}")

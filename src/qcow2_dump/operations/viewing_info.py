@@ -48,7 +48,7 @@ def read_infos(request: InfoRequest) -> Iterator[ImageInfo | InfoFailure]:
     """
     for name in request.images:
         try:
-            with open_image(name) as image:
+            with open_image(name, any_feature=True) as image:
                 info = gather_info(image, look=request.look_for_backing)
                 if request.chain:
                     info = info._replace(chain=tuple(_chain(image, request.look_for_backing)))
@@ -83,7 +83,7 @@ def gather_info(image: Image, *, look: bool = True, tables: bool = True) -> Imag
         encryption=gatherer.encryption(),
         backing=_backing(image, look),
         data_file=_data_file(image, look),
-        preallocation=preallocation(image, file.allocated) if tables else _NOT_LOOKED_AT,
+        preallocation=_preallocation(image, file.allocated) if tables else _NOT_LOOKED_AT,
         problems=tuple(gatherer.problems),
     )
 
@@ -94,7 +94,10 @@ class _Gatherer:
     def __init__(self, image: Image) -> None:
         self._image = image
         header = image.header
-        self.problems = [
+        self.problems: list[Problem] = []
+        if image.unknown_features is not None:
+            self._note("header", image.unknown_features + "; what is shown may mean something else")
+        self.problems += [
             Problem("snapshot table" if rule.field in _SNAPSHOT_FIELDS else "header", rule.message)
             for rule in broken_header_rules(header)
         ]
@@ -177,6 +180,12 @@ class _Gatherer:
 
     def _note(self, part: str, message: str) -> None:
         self.problems.append(Problem(part, message))
+
+
+def _preallocation(image: Image, bytes_on_disk: int | None) -> Preallocation:
+    if image.unknown_features is not None:
+        return Preallocation(None, "an unknown feature may change what its tables mean")
+    return preallocation(image, bytes_on_disk)
 
 
 def _file_facts(source: ByteSource) -> FileFacts:
