@@ -152,6 +152,26 @@ def test_clusters_of_nobody(tmp_path: Path, capsys: Printed) -> None:
     assert "past the end of the file at 0x80000" in out
 
 
+def test_owners_past_the_end_of_the_file(tmp_path: Path, capsys: Printed) -> None:
+    built = std_image()
+    built.set_l2(0, 0, 1 << 40)
+    path = built.write_to(tmp_path / "disk.qcow2")
+    out, _ = run_locate(path, capsys, host=1 << 40)
+    assert out.splitlines()[1:] == [
+        "  past the end of the file at 0x80000",
+        "  refcount: stored 0",
+        "  1 owner:",
+        f"    - data of guest 0x0 (entry at {built.l2_entry_offset(0, 0):#x}), active",
+    ]
+
+
+def test_a_data_file_is_told_past_the_end_too(tmp_path: Path, capsys: Printed) -> None:
+    spec = ImageSpec(data_file="data", content={0: Data(1)})
+    path = build(spec).write_to(tmp_path / "disk.qcow2")
+    out, _ = run_locate(path, capsys, host=1 << 40)
+    assert out.endswith("guest data lies in the data file, at its guest offset\n")
+
+
 def test_what_cannot_be_located(tmp_path: Path, capsys: Printed) -> None:
     path = std_image().write_to(tmp_path / "disk.qcow2")
     _, err = run_locate(path, capsys, guest=1 << 60, status=234)

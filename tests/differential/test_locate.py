@@ -176,4 +176,24 @@ def test_past_the_end_of_the_file(tmp_path: Path) -> None:
     with open_image(built.write_to(tmp_path / "image.qcow2")) as image:
         found = locate_host(image, len(built.data))
         assert not found.inside
-        assert (found.stored.value, found.claimants) == (0, ())
+        assert (found.stored.value, found.counted, found.claimants) == (0, 0, ())
+
+
+def test_whoever_names_a_cluster_past_the_end_is_told(tmp_path: Path) -> None:
+    far = 0x7F00_0000
+    monday = SnapshotSpec("1", "monday", content={0: Data(3)})
+    built = std_image(snapshots=(monday, SnapshotSpec("2", "lost")))
+    built.set_l1(0, far, layer=1)
+    built.set_l2(0, 1, 1 << 63 | far)
+    built.poke(built.places.refcount_table + 24, far)
+    built.poke(built.places.snapshot_records[1], far)
+    with open_image(built.write_to(tmp_path / "image.qcow2")) as image:
+        found = locate_host(image, far + 0x1234)
+        owners = {claimant.kind: claimant for claimant in found.claimants}
+        assert owners["l2"].offset == built.l1_entry_offset(0, layer=1)
+        assert owners["data"].offset == built.l2_entry_offset(0, 1)
+        assert owners["refcount_block"].offset == built.places.refcount_table + 24
+        assert owners["l1"].offset == built.places.snapshot_records[1]
+        assert (found.inside, found.counted, found.claimants_total) == (False, 0, 4)
+        assert locate_host(image, far + 0x10000).claimants == ()
+        assert locate_host(image, 1 << 62).claimants == ()

@@ -35,8 +35,9 @@ class ClaimantFinder:
     def __init__(self, facts: CheckFacts, clusters: NDArray[np.int64]) -> None:
         self._facts = facts
         self._clusters = clusters
-        self._wanted = BitSet(facts.references.size)
-        self._wanted.add(clusters)
+        self._wanted = None if len(clusters) == 1 else BitSet(facts.references.size)
+        if self._wanted is not None:
+            self._wanted.add(clusters)
         self._most = max(2, min(MOST_CLAIMANTS, _MOST_IN_ALL // max(1, len(clusters))))
         self._open: dict[str, NDArray[np.bool_]] = {}
         self._by_table: dict[int, list[Claimant]] = {}
@@ -56,6 +57,14 @@ class ClaimantFinder:
             self._find_data(batch)
             done += batch.entries.size * geometry.l2_entry_size
             yield done
+
+    def _is_wanted(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which claims are of a cluster to name the owners of: bool, same shape."""
+        if self._wanted is not None:
+            return self._wanted.contains(clusters)
+        # One cluster needs no set, and may lie past the end of the file.
+        wanted: NDArray[np.bool_] = clusters == self._clusters[0]
+        return wanted
 
     def _still_open(self, kind: str) -> NDArray[np.bool_]:
         """Which of the clusters may get another owner of a kind: bool[clusters]."""
@@ -81,7 +90,7 @@ class ClaimantFinder:
         Two arrays of one length; a key stands for an owner. Only clusters that are wanted, and one
         key more than are told apart.
         """
-        hits = np.flatnonzero(self._wanted.contains(clusters))
+        hits = np.flatnonzero(self._is_wanted(clusters))
         if not len(hits):
             return
         at = np.searchsorted(self._clusters, clusters[hits])

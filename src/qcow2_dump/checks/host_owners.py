@@ -1,7 +1,7 @@
 """Who claims one host cluster, and its stored and counted refcount."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.refcount_lookup import StoredRefcount, stored_refcount
+from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET
 
 __all__ = ["HostLocation", "locate_host"]
 
@@ -25,9 +26,10 @@ _COUNTER_BITS = (8, 16, 32, 64)
 class HostLocation:
     """The answer for a host offset in bytes.
 
-    ``inside`` is False past the end of the file, where no claims are looked for. ``counted`` is
-    the number of references to the cluster, ``claimants`` those who make them, of which there
-    are ``claimants_total``: equal claims of several trees are one owner.
+    ``inside`` is False past the end of the file. ``counted`` is the number of references to the
+    cluster as a check counts them: 0 for a cluster past the end. ``claimants`` are those who name
+    the cluster, there too, and ``claimants_total`` their number: equal claims of several trees are
+    one owner.
     """
 
     offset: int
@@ -44,21 +46,37 @@ def locate_host(image: Image, offset: int) -> HostLocation:
     Walks all tables, as a check does. Raises SourceError when they cannot be read.
     """
     cluster = offset >> image.geometry.cluster_bits
-    stored = stored_refcount(image, cluster)
-    if offset >= image.source.size:
-        return HostLocation(offset, False, stored, 0, (), 0)
     facts = CheckFacts.of(image, FindingLog(limit=0))
-    for bits in _COUNTER_BITS:
-        facts.references = RefcountMap(facts.references.size, bits)
-        _exhaust(_count(facts))
-        if not facts.references.overflowed:
-            break
+    if cluster < facts.space.clusters:
+        for bits in _COUNTER_BITS:
+            facts.references = RefcountMap(facts.references.size, bits)
+            _exhaust(_count(facts))
+            if not facts.references.overflowed:
+                break
+        counted = int(facts.references.counts[cluster])
+    else:
+        facts, counted = _unbounded(facts), 0
     finder = ClaimantFinder(facts, np.array([cluster], dtype=np.int64))
     _exhaust(finder.find())
     claims = finder.claims[cluster]
-    counted = int(facts.references.counts[cluster])
-    owners = tuple(claims.owners.values())
-    return HostLocation(offset, True, stored, counted, owners, claims.total)
+    return HostLocation(
+        offset=offset,
+        inside=offset < image.source.size,
+        stored=stored_refcount(image, cluster),
+        counted=counted,
+        claimants=tuple(claims.owners.values()),
+        claimants_total=claims.total,
+    )
+
+
+def _unbounded(facts: CheckFacts) -> CheckFacts:
+    """The facts with an end of the file behind all offsets, so that no claim lies past it.
+
+    Which tables are read does not change: past the end of the real file there are none.
+    """
+    claim_regions(facts)
+    space = replace(facts.space, length=MAX_FILE_OFFSET, end=MAX_FILE_OFFSET)
+    return replace(facts, space=space, claimed_blocks=facts.stored.offsets != 0)
 
 
 def _count(facts: CheckFacts) -> Iterator[int]:

@@ -22,9 +22,10 @@ _SHOWN_OWNERS = 64
 class HostDocument(TypedDict):
     """The answer of ``locate --host --json``; offsets and lengths in bytes.
 
-    ``inside`` is false past the end of the file, where no claims are looked for. The stored
-    refcount is null where its block cannot be read, and ``refcount_offset`` where there is none.
-    Of the ``claimants`` at most 1,024 are listed.
+    ``inside`` is false past the end of the file, where nothing is counted: a cluster that starts
+    there has ``counted_refcount`` 0, though ``claimants`` may name it. The stored refcount is null
+    where its block cannot be read, and ``refcount_offset`` where there is none. Of the
+    ``claimants`` at most 1,024 are listed.
     """
 
     schema: Literal["qcow2-dump.locate-host/1"]
@@ -84,9 +85,8 @@ def host_text(location: "HostLocation", image: Image, style: Style) -> Iterator[
         shown += f" (at file offset {location.stored.place:#x})"
     if not location.inside:
         yield f"  past the end of the file at {image.source.size:#x}"
-        yield f"  refcount: stored {shown}"
-        return
-    yield f"  refcount: stored {shown}, counted {location.counted:,}"
+    counts = start < image.source.size
+    yield f"  refcount: stored {shown}" + (f", counted {location.counted:,}" if counts else "")
     if not location.claimants:
         yield "  nothing claims this cluster"
     else:
