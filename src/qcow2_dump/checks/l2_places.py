@@ -32,6 +32,7 @@ class L2Places:
         self.active = facts.tables.active[self.tables]
         self.misread = facts.tables.misread[self.tables]
         self._misread_counts = np.zeros(len(rows), dtype=np.int64)
+        self._trees: dict[int, tuple[tuple[str, ...], int]] = {}
 
     def guest_offsets(self, row: _Indices, column: _Indices) -> _Indices:
         """The guest offsets in bytes that some entries map: int64."""
@@ -127,7 +128,9 @@ class L2Places:
         facts, table = self.facts, int(self.tables[at[0]])
         l2_index = self.first + at[1]
         start = int(facts.tables.offset[table])
-        labels, total = facts.trees_of_table(table)
+        if table not in self._trees:
+            self._trees[table] = facts.trees_of_table(table)
+        labels, total = self._trees[table]
         return Finding(
             code=code,
             message=f"L2 entry {l2_index}: {message}",

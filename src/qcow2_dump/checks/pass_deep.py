@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.findings import Finding
 from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.checks.l2_places import L2Places
-from qcow2_dump.ondisk.constants import CompressionType
+from qcow2_dump.ondisk.constants import SECTOR_SIZE, CompressionType
 from qcow2_dump.ondisk.mapping import CompressedDescriptor, EntryFlag
 
 __all__ = ["check_streams", "decoder_for"]
@@ -22,6 +23,8 @@ _DESCRIPTOR = np.uint64(int(EntryFlag.COPIED) - 1)
 
 # Streams of which it is known whether they decode, so that equal entries cost nothing.
 _REMEMBERED_STREAMS = 1 << 16
+# Damaged entries may well make streams overlap: some are read all the same.
+_SLACK = 1 << 26
 
 # QEMU writes with a window of 4 KiB, but inflates in one go and so accepts the largest one.
 _DEFLATE_WINDOW = -15
@@ -40,6 +43,10 @@ def check_streams(facts: CheckFacts) -> Iterator[int]:
     for batch in read_l2_batches(facts.image.source, geometry, facts.tables):
         for _ in streams.check(batch):
             yield done
+        if streams.exhausted:
+            message = "compressed streams overlap so much that not all of them were read"
+            facts.log.add(Finding(code="check.incomplete", message=message))
+            return
         done += batch.entries.size * geometry.l2_entry_size
         yield done
 
@@ -52,6 +59,13 @@ class _Streams:
         self._decodes = decoder_for(facts.image.header.compression_type)
         # A hostile image can point to one stream from everywhere, and it unpacks to a cluster.
         self._known: dict[int, bool] = {}
+        # Streams share at most a sector, so that all of them are not longer than the file.
+        self._left = facts.space.end + _SLACK
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the streams read so far are longer than all of them can be."""
+        return self._left < 0
 
     def check(self, batch: L2Batch) -> Iterator[None]:
         """Check the compressed entries of a batch; yields after each stream."""
@@ -65,6 +79,8 @@ class _Streams:
         )
         broken = np.zeros(len(descriptors), dtype=np.bool_)
         for at, descriptor in enumerate(descriptors.tolist()):
+            if self.exhausted:
+                break
             broken[at] = self._is_broken(descriptor)
             yield
         bad = broken[which]
@@ -89,6 +105,7 @@ class _Streams:
             return True  # told already
         # The last sector of the stream may lie past the end of the file: not all of it is used.
         data = self._facts.image.source.read(stream.offset, stream.length)
+        self._left -= max(0, stream.length - SECTOR_SIZE)
         return self._decodes(data, space.cluster_size)
 
 

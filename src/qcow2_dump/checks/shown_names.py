@@ -11,5 +11,6 @@ def shown(name: bytes) -> str:
 
     Control characters are left in: whoever shows the message escapes them.
     """
-    text = name.decode("utf-8", "backslashreplace")
+    # A character has four bytes at most: what lies behind so many is not shown.
+    text = name[: 4 * _LONGEST + 4].decode("utf-8", "backslashreplace")
     return f'"{text}"' if len(text) <= _LONGEST else f'"{text[:_LONGEST]}…"'

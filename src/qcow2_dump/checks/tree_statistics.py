@@ -60,4 +60,6 @@ def _l2_sums(facts: CheckFacts) -> list[NDArray[np.int64]]:
 
 
 def _running(values: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    sums = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums

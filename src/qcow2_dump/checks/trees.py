@@ -63,7 +63,8 @@ class Tree:
 
 def tree_label(record_id: bytes) -> str:
     """What the tree of a snapshot is called in findings: its ID, cut to a bearable length."""
-    label = record_id.decode("utf-8", "backslashreplace")
+    # A character has four bytes at most: what lies behind so many is not shown.
+    label = record_id[: 4 * _LONGEST_LABEL + 4].decode("utf-8", "backslashreplace")
     return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
 
 

@@ -25,6 +25,9 @@ def printable(name: bytes | str, limit: int | None = None) -> str:
     Whatever Unicode does not call printable (control, format and bidi characters, line ends,
     unassigned code points) is shown as ``\\x1b`` or ``\\u202e``.
     """
+    if limit is not None and isinstance(name, bytes):
+        # A character has four bytes at most: what lies behind so many need not be decoded.
+        name = name[: 4 * limit + 4]
     text = plain(name)
     if limit is not None and len(text) > limit:
         text = text[: max(0, limit - 1)] + "…"

@@ -69,10 +69,7 @@ def _tables(result: CheckResult, image: Image) -> Iterator[str]:
 def _tree_name(tree: TreeStatistics, image: Image, trees: Trees) -> str:
     if tree.index is None:
         return "active"
-    for entry in image.snapshot_table.entries:
-        if entry.position == tree.index:
-            return trees.of_record(entry.record.id)
-    return f"snapshot[{tree.index}]"
+    return trees.of_record(image.snapshot_table.entries[tree.index].record.id)
 
 
 def _pairs(*pairs: tuple[str, int]) -> Iterator[str]:
