@@ -41,7 +41,7 @@ run: $(RUN_STAMP)
 	echo "make run: the check ran, exit status $$status"
 
 test: $(DEV_STAMP)
-	@scripts/ensure-qemu.sh
+	@scripts/ensure-tools.sh --all
 	$(BIN)/python -m pytest $(PYTEST)
 
 test-full: export QCOW2_DUMP_FULL = 1
@@ -58,11 +58,11 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format $(CODE)
 
 bench: $(RUN_STAMP)
-	@scripts/ensure-qemu.sh
+	@scripts/ensure-tools.sh
 	$(BIN)/python -m benchmarks.run --size 64G $(BENCH)
 
 bench-full: $(RUN_STAMP)
-	@scripts/ensure-qemu.sh
+	@scripts/ensure-tools.sh
 	$(BIN)/python -m benchmarks.run --size 2T $(BENCH)
 
 clean:

@@ -3,7 +3,6 @@
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from qcow2_dump.cli.subcommand import option_entries
 from tests.builder.spec import SnapshotSpec
 from tests.builder.std import std_image
 from tests.cli.running import environment, run
+from tests.support.tools import require_tool
 
 HOSTILE = ("esc\x1b[2J", "two\nlines", "-dash", ":files", "\u202eright", "x" * 200)
 MODES = ["info", "check", "error", "dump", "edit", "copy", "rebase"]
@@ -174,14 +174,6 @@ def path_to_command(tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def shell_or_skip(name: str) -> str:
-    """The path of a shell; a test that needs one that is not there says so."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed: its completion was NOT tested")
-    return found
-
-
 BASH_PROBE = """
 source <(qcow2-dump completion bash)
 probe() {
@@ -201,7 +193,7 @@ probe qcow2-dump check --dee
 
 def test_in_bash(image: str, path_to_command: str) -> None:
     done = subprocess.run(
-        [shell_or_skip("bash"), "--norc", "-c", BASH_PROBE],
+        [require_tool("bash", "its completion"), "--norc", "-c", BASH_PROBE],
         capture_output=True,
         text=True,
         check=True,
@@ -234,7 +226,7 @@ complete -C 'qcow2-dump check dis'
 
 def test_in_fish(image: str, path_to_command: str) -> None:
     done = subprocess.run(
-        [shell_or_skip("fish"), "--no-config", "-c", FISH_PROBE],
+        [require_tool("fish", "its completion"), "--no-config", "-c", FISH_PROBE],
         capture_output=True,
         text=True,
         check=True,
@@ -259,7 +251,7 @@ def test_the_tab_key(
     shell: str, typed: str, completed: str, image: str, path_to_command: str
 ) -> None:
     setup = f"source <(qcow2-dump completion {shell})"
-    arguments = [shell_or_skip(shell), "--norc", "-i"]
+    arguments = [require_tool(shell, "its completion"), "--norc", "-i"]
     if shell == "zsh":
         arguments = [arguments[0], "-f", "-i"]
         setup = f"autoload -Uz compinit; compinit -u -D; {setup}"

@@ -1,6 +1,5 @@
 """The manual page and the reference tell everything, in a form that their readers take."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ from qcow2_dump.cli.classic_options import OPTIONS
 from qcow2_dump.cli.modern import SUBCOMMANDS, subcommand_page
 from scripts.generate_docs import DOCS
 from scripts.manual import manual_page, reference
+from tests.support.tools import require_tool
 
 
 def section(text: str, start: str, end: str) -> str:
@@ -66,8 +66,7 @@ def test_no_line_of_the_manual_is_taken_for_a_request() -> None:
     ids=lambda program: program[0],
 )
 def test_the_manual_is_sound(program: list[str]) -> None:
-    if shutil.which(program[0]) is None:
-        pytest.skip(f"{program[0]} is not installed: the manual page was NOT formatted")
+    require_tool(program[0], "the manual page")
     done = subprocess.run(
         [*program, str(DOCS / "qcow2-dump.1")], capture_output=True, text=True, check=False
     )

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Make sure that the tools are there which the tests and benchmarks judge by: qemu-img and qemu-io,
+# without which nothing can be said, and with --all the shells and formatters that few tests need.
+set -eu
+
+all_of() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null 2>&1 || return 1
+    done
+}
+
+install() {
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "Installing $*..." >&2
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+    fi
+}
+
+all_of qemu-img qemu-io || install qemu-utils
+if ! all_of qemu-img qemu-io; then
+    echo "qemu-img and qemu-io are missing: install them" \
+        "(Debian and Ubuntu: apt-get install qemu-utils; Fedora: dnf install qemu-img;" \
+        "Arch: pacman -S qemu-img; macOS: brew install qemu)." >&2
+    exit 1
+fi
+
+if [ "${1:-}" = --all ] && ! all_of zsh fish groff mandoc; then
+    install zsh fish groff mandoc
+    all_of zsh fish groff mandoc ||
+        echo "zsh, fish, groff and mandoc are not all there: tests that need them are skipped." >&2
+fi

@@ -1,0 +1,22 @@
+"""Programs that a test needs besides Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require_tool(name: str, what: str) -> str:
+    """The path of a program; without it the test is skipped loudly, and fails where CI is set.
+
+    ``what`` says what is not tested then.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    message = f"{name} is not installed: {what} was NOT tested"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
