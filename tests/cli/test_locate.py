@@ -122,6 +122,21 @@ def test_damage_on_the_way_is_told(tmp_path: Path, capsys: Printed) -> None:
     assert "damaged: the L2 table is unaligned" in out
 
 
+def test_an_l1_entry_past_the_end_is_not_made_up(tmp_path: Path, capsys: Printed) -> None:
+    built = build(ImageSpec(content={0: Data(1)}, snapshots=(SnapshotSpec("1", "lost"),)))
+    built.poke(built.places.snapshot_records[0], 0x7F00_0000)
+    path = built.write_to(tmp_path / "disk.qcow2")
+    out, _ = run_locate(path, capsys, guest=0)
+    assert out.endswith(
+        '  snapshot 1 "lost"\n'
+        "    unallocated: reads as zeros\n"
+        "    damaged: the L1 entry lies past the end of the file\n"
+    )
+    document = json.loads(run_locate(path, capsys, guest=0, json=True)[0])
+    _, lost = document["mappings"]
+    assert (lost["l1_entry"], lost["problem"]) == (None, "l1-beyond-end")
+
+
 def test_owners_of_a_host_cluster(tmp_path: Path, capsys: Printed) -> None:
     snapshot = SnapshotSpec("1", "monday")
     built = build(ImageSpec(content={2: Data(1)}, snapshots=(snapshot,)))

@@ -98,6 +98,26 @@ def test_an_l1_table_that_makes_no_sense() -> None:
     assert (whole.problem, whole.zero) == (MappingProblem.L1_UNREADABLE, False)
 
 
+@pytest.mark.parametrize(("inside", "mapped"), [(0, 0), (512, 64)])
+def test_an_l1_table_past_the_end_of_the_file(inside: int, mapped: int) -> None:
+    """Zeros that nobody wrote are no entries, wholly or from where the file ends."""
+    built = build(ImageSpec(virtual_size=50 << 30, content={0: Data(1)}))
+    start = len(built.data)
+    built.data.truncate(start + inside)
+    built.poke(40, start)
+    image = opened(built)
+    found = walked(image)
+    lost = found[-1]
+    assert problems(found) == {MappingProblem.L1_BEYOND_END: (mapped * 8192, (100 - mapped) * 8192)}
+    assert lost.type is ClusterType.UNALLOCATED
+    looked = look_up(image, trees_of(image)[0], lost.start)
+    assert (looked.l1, looked.l1_place) == (None, None)
+    assert looked.problem is MappingProblem.L1_BEYOND_END
+    if mapped:
+        last = look_up(image, trees_of(image)[0], lost.start - 1)
+        assert (last.l1_index, last.problem) == (63, MappingProblem.NONE)
+
+
 def test_what_the_l1_table_does_not_reach_is_unallocated() -> None:
     image = opened(std_image())
     tree = replace(trees_of(image)[0], disk_size=2**63 + 5)

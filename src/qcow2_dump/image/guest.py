@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.image.extents import ExtentBatch
-from qcow2_dump.image.guest_tree import TreeRoot, disk_end
+from qcow2_dump.image.guest_tree import TreeRoot, disk_end, l1_entries_inside
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.l2_runs import L2Decoder
 from qcow2_dump.image.problems import MappingProblem
@@ -65,7 +65,8 @@ class _Walk:
     def clusters(self, first: int, end: int) -> Iterator[ExtentBatch]:
         """The extents of the guest clusters ``first`` to ``end``, not included."""
         per_table = self._geometry.l2_entries
-        mapped = min(end, self._root.l1_size * per_table)
+        inside = l1_entries_inside(self._root, self._image.source.size)
+        mapped = min(end, inside * per_table)
         at = first
         while at < mapped:
             index = at // per_table
@@ -79,6 +80,10 @@ class _Walk:
                 offsets = arrays.l1_offsets(arrays.decode_u64(raw))
                 yield from self._below(index, offsets.view(np.int64), at, stop)
             at = stop
+        missing = min(end, self._root.l1_size * per_table)
+        if at < missing:
+            yield self._gap(at, missing, ClusterType.UNALLOCATED, MappingProblem.L1_BEYOND_END)
+            at = missing
         if at < end:
             # QEMU takes what the L1 table does not reach for unallocated.
             yield self._gap(at, end, ClusterType.UNALLOCATED)

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET, SECTOR_SIZE
 
-__all__ = ["TreeRoot", "disk_end"]
+__all__ = ["TreeRoot", "disk_end", "l1_entries_inside"]
 
 
 class TreeRoot(Protocol):
@@ -26,3 +26,12 @@ class TreeRoot(Protocol):
 def disk_end(root: TreeRoot) -> int:
     """The end of a tree's disk in bytes: QEMU only uses its whole sectors."""
     return min(root.disk_size, MAX_FILE_OFFSET) // SECTOR_SIZE * SECTOR_SIZE
+
+
+def l1_entries_inside(root: TreeRoot, file_size: int) -> int:
+    """How many L1 entries of a tree lie in a file of that many bytes: the others read as zeros.
+
+    The last sector counts as whole, as QEMU sees it.
+    """
+    end = -(-file_size // SECTOR_SIZE) * SECTOR_SIZE
+    return min(root.l1_size, max(0, end - root.l1_offset) // 8)

@@ -6,7 +6,7 @@ Reads a handful of bytes and needs no arrays. The scalar twin of `image.l2_runs`
 from dataclasses import dataclass, replace
 
 from qcow2_dump.errors import SourceError
-from qcow2_dump.image.guest_tree import TreeRoot
+from qcow2_dump.image.guest_tree import TreeRoot, l1_entries_inside
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
@@ -26,9 +26,10 @@ class Lookup:
     """What a tree makes of a guest offset; offsets and lengths in bytes.
 
     ``l1_place`` and ``l2_place`` are the file offsets of the two entries, None together with the
-    entry where there is no such entry or it cannot be read. ``type`` is that of the cluster or,
-    with extended L2, of the ``subcluster``. ``host`` and ``host_length`` say what holds the
-    cluster (of a compressed one: its stream), None where nothing does; ``problem`` what is wrong.
+    entry where there is no such entry in the file or it cannot be read. ``type`` is that of the
+    cluster or, with extended L2, of the ``subcluster``. ``host`` and ``host_length`` say what holds
+    the cluster (of a compressed one: its stream), None where nothing does; ``problem`` what is
+    wrong.
     """
 
     guest_offset: int
@@ -71,6 +72,8 @@ def look_up(image: Image, root: TreeRoot, guest_offset: int) -> Lookup:
         return replace(nothing, type=ClusterType.NORMAL, problem=MappingProblem.L1_UNREADABLE)
     if l1_index >= root.l1_size:
         return nothing
+    if l1_index >= l1_entries_inside(root, image.source.size):
+        return replace(nothing, problem=MappingProblem.L1_BEYOND_END)
     place = root.l1_offset + 8 * l1_index
     try:
         l1 = L1Entry.unpack(image.source.read(place, 8))

@@ -8,9 +8,10 @@ __all__ = ["MappingProblem"]
 class MappingProblem(IntEnum):
     """What is wrong with the entry that maps a guest range; NONE where nothing is.
 
-    Those from L1_UNREADABLE to L2_UNREADABLE leave the mapping itself unknown. L2_BEYOND_END is a
-    table past the end of the file, which reads as zeros: nothing is mapped there. With the others
-    the entry is known, but QEMU does not follow it (BEYOND_END excepted: it reads zeros there).
+    Those from L1_UNREADABLE to L2_UNREADABLE leave the mapping itself unknown. L1_BEYOND_END and
+    L2_BEYOND_END are entries past the end of the file, which read as zeros: nothing is mapped
+    there. With the others the entry is known, but QEMU does not follow it (BEYOND_END excepted: it
+    reads zeros there).
     """
 
     NONE = 0
@@ -24,6 +25,7 @@ class MappingProblem(IntEnum):
     ZERO_IN_V2 = 8
     DATA_FILE_OFFSET = 9
     COMPRESSED_IN_DATA_FILE = 10
+    L1_BEYOND_END = 11
 
     @property
     def hides_mapping(self) -> bool:

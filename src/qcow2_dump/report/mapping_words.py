@@ -16,6 +16,7 @@ TYPE_NAMES = {
 
 PROBLEM_WORDS = {
     MappingProblem.L1_UNREADABLE: "the L1 table cannot be read",
+    MappingProblem.L1_BEYOND_END: "the L1 entry lies past the end of the file",
     MappingProblem.L2_UNALIGNED: "the L2 table is unaligned",
     MappingProblem.L2_UNREADABLE: "the L2 table cannot be read",
     MappingProblem.L2_BEYOND_END: "the L2 table lies past the end of the file",
