@@ -27,6 +27,7 @@ DOCUMENTS = (
     "docs/python-api.md",
     "docs/json.md",
     "docs/differences.md",
+    "docs/dump.md",
 )
 SECONDS = 120
 

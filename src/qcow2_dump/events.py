@@ -17,7 +17,7 @@ A listing yields `ImageOpened`, then these sections, each of which may be missin
 - `ActiveSummed`.
 
 Entries come as the values of `checks.listing` and its neighbours, arrays of a table at a time.
-The events of listings are named tuples, which a check that loads this module need not wait for.
+The events of listings are named tuples, which take a tenth of a dataclass's time to make.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from qcow2_dump.checks.findings import Finding
 from qcow2_dump.checks.result import CheckResult, TableStatistics, TreeStatistics
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
-from qcow2_dump.image.info import ImageInfo
 from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 
-if TYPE_CHECKING:  # these hold arrays; who shows none should not have to wait for numpy
+if TYPE_CHECKING:  # a check that loads this module need not wait for what listings need
     from qcow2_dump.checks.active_layer import ClustersElsewhere, WrongCopied
     from qcow2_dump.checks.listing import L1Listed, L2Listed
     from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
     from qcow2_dump.checks.listing_refcounts import BlockEnded, BlockListed, RefcountsListed
     from qcow2_dump.checks.listing_shared import SharedListed
+    from qcow2_dump.image.info import ImageInfo
 
 __all__ = [
     "ActiveSummed",
@@ -112,7 +112,7 @@ Event = ImageOpened | Progress | FindingSeen | ImageChecked | ImageFailed
 class HeaderRead(NamedTuple):
     """What the image says of itself."""
 
-    info: ImageInfo
+    info: "ImageInfo"
 
 
 class SnapshotsBegun(NamedTuple):

@@ -129,7 +129,8 @@ def assert_refcounts(image: Image, checker: Checker) -> None:
     for listed in list_refcounts(facts, bad_only=True):
         if isinstance(listed, BlockListed) and listed.is_bad:
             bad_blocks.add(listed.place)
-        if isinstance(listed, RefcountsListed):
+        # What cannot be read is told of the block, not of each cluster.
+        if isinstance(listed, RefcountsListed) and listed.parent.readable:
             clusters = listed.rows + listed.first
             inside = clusters < facts.clusters
             states = listed.states[listed.rows]

@@ -34,8 +34,8 @@ class BlockListed:
     """A refcount table entry that is not zero, or one whose block is missing.
 
     ``place`` is its file offset in bytes, None past the end of the table; ``raw`` is as stored and
-    ``offset`` that of its block in bytes, both 0 when the block is missing. ``readable`` says
-    whether the refcounts of its clusters could be read.
+    ``offset`` that of its block in bytes, both 0 when the block is missing. Where the block is not
+    ``readable``, its refcounts stand as 0.
     """
 
     index: int
@@ -120,7 +120,7 @@ class _Lister:
         told = parent.is_bad or not self._bad_only
         if told:
             yield parent
-        if not parent.readable or index * self._per_block >= self._clusters:
+        if index * self._per_block >= self._clusters:
             return
         statistics = RefcountStatistics()
         for chunk in self._facts.stored.block_chunks(index, self._clusters):

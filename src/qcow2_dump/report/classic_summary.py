@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from qcow2_dump.checks.catalogue import RULES, Severity
 from qcow2_dump.checks.findings import Finding
 from qcow2_dump.checks.result import CheckResult, TreeStatistics
+from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ActiveSummed, ImageChecked
 from qcow2_dump.image.image import Image
@@ -111,7 +112,7 @@ def _damaged_trees(result: CheckResult, image: Image) -> set[int | None]:
     if "active" in labels:
         damaged.add(None)
     for entry in image.snapshot_table.entries:
-        if entry.record.id.decode("utf-8", "backslashreplace") in labels:
+        if tree_label(entry.record.id) in labels:
             damaged.add(entry.position)
     return damaged
 

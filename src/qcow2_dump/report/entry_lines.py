@@ -120,7 +120,7 @@ def block_line(block: BlockListed, *, flags: bool) -> str:
     if flags:
         line += f"  [{block.raw:#x}]"
     line += _ending(block.raw, block.state, block.faults)
-    return line if block.readable else line + "\t\tthe refcounts of its clusters cannot be read\n"
+    return line if block.readable else line + "\t\tits refcounts cannot be read\n"
 
 
 def refcount_lines(listed: RefcountsListed, cluster_bits: int, per_block: int) -> Iterator[str]:

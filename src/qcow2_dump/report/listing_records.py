@@ -49,8 +49,8 @@ class ListingRecords:
     """
 
     def __init__(self, image: Image, *, csv: bool, flags: bool = False) -> None:
+        self._image = image
         self._geometry = image.geometry
-        self._flags = flags
         fields = FIELDS + FLAG_FIELDS if flags else FIELDS
         self._format = CsvRows(fields) if csv else JsonLines(fields)
         self._tree: _Record = {}
@@ -60,7 +60,7 @@ class ListingRecords:
         if isinstance(event, ImageOpened):
             yield self._format.head()
         elif isinstance(event, TreeBegun):
-            self._tree = _tree(event.tree)
+            self._tree = {"tree": self._name(event.tree), "snapshot_index": event.tree.index}
         elif isinstance(event, L1Listed):
             yield from self._format.records(1, self._l1(event))
         elif isinstance(event, L2Listed):
@@ -71,6 +71,12 @@ class ListingRecords:
             yield from self._format.records(len(event.rows), self._refcounts(event))
         elif isinstance(event, BitmapEntriesListed):
             yield from self._format.records(len(event.rows), self._bitmap(event))
+
+    def _name(self, tree: Tree) -> str:
+        """The whole ID of a snapshot, which labels may shorten."""
+        if tree.index is None:
+            return tree.label
+        return plain(self._image.snapshot_table.entries[tree.index].record.id)
 
     def _l1(self, entry: L1Listed) -> _Record:
         return {
@@ -170,10 +176,6 @@ class ListingRecords:
             "raw": Hex(listed.raw[rows]),
             "flags": "",
         }
-
-
-def _tree(tree: Tree) -> _Record:
-    return {"tree": tree.label, "snapshot_index": tree.index}
 
 
 def _host_lengths(
