@@ -58,6 +58,26 @@ def test_the_format_is_probed_when_the_image_does_not_say(content: str, tmp_path
     assert (link.image is not None) == (content == "qcow2")
 
 
+@pytest.mark.parametrize(
+    ("mark", "kind"),
+    [
+        (b"COWD", "vmdk"),
+        (b"LUKS\xba\xbe\0\1", "luks"),
+        (b"WithoutFreeSpace", "parallels"),
+        (bytes(64) + b"\x7f\x10\xda\xbe", "vdi"),
+        (b"QFI\xfb\0\0\0\1", "qcow"),
+    ],
+)
+def test_a_file_of_another_format_is_refused_by_its_name(
+    mark: bytes, kind: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "top", "base", None)
+    (tmp_path / "base").write_bytes(mark.ljust(1024, b"\0"))
+    (link,) = walk(tmp_path / "top")
+    assert (link.format, link.source) == (kind, None)
+    assert kind in (link.problem or "")
+
+
 def test_a_raw_format_is_believed(tmp_path: Path) -> None:
     """A guest can write a header of its own into its raw disk."""
     make(tmp_path / "top", "base", "raw")

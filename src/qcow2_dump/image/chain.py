@@ -12,8 +12,8 @@ from typing import NamedTuple
 from qcow2_dump.errors import Qcow2Error, SourceError
 from qcow2_dump.image.backing_names import plain_backing_path
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.probing import probe_format
 from qcow2_dump.image.resolver import Resolver
-from qcow2_dump.ondisk.constants import MAGIC
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.file import FileSource
 
@@ -22,7 +22,7 @@ __all__ = ["MAX_CHAIN", "ChainLink", "open_chain"]
 MAX_CHAIN = 200
 """Backing files below one image; no sound chain comes near."""
 
-_MAGIC = MAGIC.to_bytes(4, "big")
+_READABLE = ("qcow2", "raw")
 _Identity = tuple[int, int]
 
 
@@ -82,7 +82,7 @@ def _open_link(above: Image, stored: bytes, depth: int, resolver: Resolver) -> C
     link = ChainLink(depth, stored, path, name)
     if path is None:
         return link._replace(problem="not the path of a file: not opened")
-    if name not in (None, "qcow2", "raw"):
+    if name is not None and name not in _READABLE:
         return link._replace(problem=f"the format {name} is not read here: not opened")
     try:
         source = _open_file(path)
@@ -110,8 +110,10 @@ def _understood(link: ChainLink, source: ByteSource, resolver: Resolver) -> Chai
     """The link with its format settled, and its image opened if that is qcow2."""
     link = link._replace(source=source)
     if link.format is None:
-        looks = "qcow2" if source.read(0, len(_MAGIC)) == _MAGIC else "raw"
+        looks = probe_format(source)
         link = link._replace(format=looks, probed=True)
+        if looks not in _READABLE:
+            return _failed(link, f"it looks like {looks}, which is not read here")
     return link if link.format == "raw" else link._replace(image=Image(source, resolver))
 
 
