@@ -110,7 +110,7 @@ def test_a_data_file_is_opened_only_with_the_chain(
     os.mkfifo("data")
     assert run_map(path, capsys)[1] == ""
     _, err = run_map(path, capsys, chain=True, status=234)
-    assert "data file 'data': neither a regular file" in err
+    assert 'data file "data": neither a regular file' in err
 
 
 def test_files_of_a_chain_are_named_and_closed(tmp_path: Path, capsys: Printed) -> None:

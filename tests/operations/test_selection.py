@@ -93,3 +93,18 @@ def test_one_tree_is_not_several(selector: str) -> None:
     with pytest.raises(RequestError, match="several trees"):
         select_tree(image, selector)
     assert select_tree(image, "monday").index == 0
+
+
+def test_a_name_is_taken_as_reports_show_it_unless_another_is_written_so() -> None:
+    spec = ImageSpec(
+        snapshots=(
+            SnapshotSpec("1", "a\x1bb"),
+            SnapshotSpec("2", r"c\x1bd"),
+            SnapshotSpec("3", "c\x1bd"),
+        )
+    )
+    image = Image(MemorySource(build(spec).data.to_bytes(), "image"))
+    assert selected(image, r"a\x1bb") == [0]
+    assert selected(image, r"c\x1bd") == [1]
+    assert selected(image, r"c\\x1bd") == [1]
+    assert selected(image, "c\x1bd") == [2]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcow2_dump.report.escape import plain, printable, quoted
+from qcow2_dump.image.shown_names import shown
+from qcow2_dump.report.escape import one_line, plain, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ from qcow2_dump.report.escape import plain, printable, quoted
         ("\ud800", r"\ud800"),
         ("grün €".encode(), "grün €"),
         ("\x9b0m", r"\x9b0m"),
+        (rb"\x1b\xff", r"\\x1b\\xff"),
     ],
 )
 def test_printable(name: bytes | str, shown: str) -> None:
@@ -33,6 +35,16 @@ def test_a_long_name_ends_in_an_ellipsis() -> None:
 
 def test_quotes_inside_of_quotes() -> None:
     assert quoted(b'say "hi"') == r'"say \"hi\""'
+
+
+def test_no_two_names_look_alike() -> None:
+    names = (b"\x1b", rb"\x1b", b"\xff", rb"\xff", "\xff".encode(), b"\\", rb"\\")
+    assert len({printable(name) for name in names}) == len(names)
+
+
+def test_a_message_is_not_escaped_twice() -> None:
+    message = f"the name {shown(b'a' + bytes([92, 0x1B, 0xFF]))} is bad"
+    assert one_line(message) == r'the name "a\\\x1b\xff" is bad'
 
 
 def test_plain_keeps_everything() -> None:

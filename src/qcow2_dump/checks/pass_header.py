@@ -7,7 +7,7 @@ to the passes that read them.
 from qcow2_dump.checks.catalogue import RULES, Impact
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.shown_names import shown
+from qcow2_dump.image.shown_names import shown
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.ondisk.header_rules import broken_header_rules

@@ -9,8 +9,8 @@ import numpy as np
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.shown_names import shown
 from qcow2_dump.checks.trees import tree_label
+from qcow2_dump.image.shown_names import shown
 from qcow2_dump.image.tables import SnapshotEntry, read_snapshot_table
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, MAX_SNAPSHOTS
 from qcow2_dump.ondisk.header import FIELD_OFFSETS

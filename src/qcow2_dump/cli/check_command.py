@@ -13,7 +13,7 @@ from qcow2_dump.events import ImageChecked, ImageFailed, ImageOpened, Progress
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.checking import run_checks
 from qcow2_dump.operations.requests import CheckRequest
-from qcow2_dump.report.escape import printable
+from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.style import Style
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class _Printer:
             self.statuses.append(status)
             self._output.lines(self._renderer.failed(event, status))
             self._output.flush()
-            complain(f"qcow2-dump check: {printable(event.name)}: {printable(event.reason)}")
+            complain(f"qcow2-dump check: {printable(event.name)}: {one_line(event.reason)}")
 
     def show(self, checked: ImageChecked, status: int) -> None:
         """Print the report on an image that was checked, in full or in part."""

@@ -3,7 +3,7 @@
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import complain
 from qcow2_dump.errors import Qcow2Error
-from qcow2_dump.report.escape import printable
+from qcow2_dump.report.escape import one_line, printable
 
 __all__ = ["report_failure"]
 
@@ -16,6 +16,6 @@ def report_failure(command: str, image: str, error: Qcow2Error) -> int:
     reason = str(error)
     place = error.filename if isinstance(error, OSError) else None
     if isinstance(place, str) and place != image:
-        reason = f"{place}: {reason}"
-    complain(f"qcow2-dump {command}: {printable(image)}: {printable(reason)}")
+        reason = f"{printable(place)}: {reason}"
+    complain(f"qcow2-dump {command}: {printable(image)}: {one_line(reason)}")
     return exit_status.of_errno(error.errno)

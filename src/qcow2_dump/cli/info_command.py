@@ -6,7 +6,7 @@ from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import Output, complain, wants_color
 from qcow2_dump.image.info import ImageInfo, InfoFailure
 from qcow2_dump.operations.requests import InfoRequest
-from qcow2_dump.report.escape import printable
+from qcow2_dump.report.escape import one_line, printable
 
 __all__ = ["show_classic_info", "show_header_fields", "show_info"]
 
@@ -92,7 +92,7 @@ class _Classic:
             yield from snapshot_lines(info.snapshots)
         for problem in info.problems:
             where = f"{printable(info.file.name)}: {problem.part}"
-            complain(f"qcow2-dump: {where}: {printable(problem.message)}")
+            complain(f"qcow2-dump: {where}: {one_line(problem.message)}")
 
     def failed(self, failure: InfoFailure, status: int) -> Iterable[str]:
         """The header fields as they are stored, if the image has any."""
@@ -116,5 +116,5 @@ def _show(request: InfoRequest, renderer: _Text | _Json | _Classic, speaker: str
         status = status or failed
         output.lines(renderer.failed(found, failed))
         output.flush()
-        complain(f"{speaker}: {printable(found.name)}: {printable(found.reason)}")
+        complain(f"{speaker}: {printable(found.name)}: {one_line(found.reason)}")
     return status

@@ -6,6 +6,7 @@ import stat
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.shown_names import shown
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.file import FileSource
 
@@ -35,6 +36,5 @@ def open_data_file(image: Image) -> ByteSource | None:
             raise SourceError(errno.EINVAL, "neither a regular file nor a block device")
         return FileSource(os.fsdecode(path))
     except OSError as error:
-        shown = stored.decode("utf-8", "backslashreplace")
-        reason = f"data file {shown!r}: {error.strerror}"
+        reason = f"data file {shown(stored)}: {error.strerror}"
         raise SourceError(error.errno or errno.EIO, reason, image.name) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from qcow2_dump.errors import NotQcow2Error, UnsupportedError
 from qcow2_dump.image.resolver import LookForFiles, Resolver
+from qcow2_dump.image.shown_names import shown
 from qcow2_dump.ondisk.constants import AutoclearFeature
 from qcow2_dump.ondisk.extensions import ExtensionArea, backing_file_name, parse_extensions
 from qcow2_dump.ondisk.geometry import Geometry
@@ -65,8 +66,8 @@ class Image:
         if not bits:
             return None
         names = {entry.bit: entry.name for entry in self.extensions.feature_names if not entry.word}
-        shown = (_named_bit(bit, names.get(bit, b"")) for bit in bits)
-        return f"unknown incompatible feature{'s' * (len(bits) > 1)}: {', '.join(shown)}"
+        named = (_named_bit(bit, names.get(bit, b"")) for bit in bits)
+        return f"unknown incompatible feature{'s' * (len(bits) > 1)}: {', '.join(named)}"
 
     @property
     def backing_file(self) -> bytes | None:
@@ -129,5 +130,4 @@ def open_image(
 
 
 def _named_bit(bit: int, name: bytes) -> str:
-    shown = name.decode("utf-8", "backslashreplace")
-    return f'bit {bit} ("{shown}")' if shown else f"bit {bit}"
+    return f"bit {bit} ({shown(name)})" if name else f"bit {bit}"

@@ -17,6 +17,7 @@ from qcow2_dump.image.guest import tree_extents
 from qcow2_dump.image.guest_tree import TreeRoot, disk_end
 from qcow2_dump.image.holes import HoleMap, holes_of
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.shown_names import shown
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.ondisk.mapping import ClusterType
 from qcow2_dump.storage.base import ByteSource
@@ -180,13 +181,12 @@ def _backing_layer(link: ChainLink, active_root: Callable[[Image], TreeRoot]) ->
 
 
 def _unusable(link: ChainLink, named_by: str) -> SourceError:
-    shown = link.stored.decode("utf-8", "backslashreplace")
     number = errno.EINVAL
     if link.path is None:
         number = errno.ENOTSUP
     elif not os.path.lexists(link.path):
         number = errno.ENOENT
-    return SourceError(number, f"backing file {shown!r}: {link.problem}", named_by)
+    return SourceError(number, f"backing file {shown(link.stored)}: {link.problem}", named_by)
 
 
 def _raw_extents(source: ByteSource, start: int, end: int) -> Iterator[ExtentBatch]:

@@ -5,6 +5,7 @@ import re
 from qcow2_dump.checks.trees import ACTIVE, Tree, trees_of
 from qcow2_dump.errors import RequestError
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.shown_names import escaped
 from qcow2_dump.operations.requests import ALL_TREES
 
 __all__ = ["INACTIVE", "select_tree", "select_trees"]
@@ -44,7 +45,7 @@ def select_tree(image: Image, selector: str) -> Tree:
 def _one_snapshot(image: Image, snapshots: list[Tree], selector: str) -> Tree:
     records = [entry.record for entry in image.snapshot_table.entries]
     for what, names in (("ID", [r.id for r in records]), ("name", [r.name for r in records])):
-        found = [position for position, name in enumerate(names) if _is_called(name, selector)]
+        found = _called(names, selector)
         if len(found) > 1:
             listed = ", ".join(f"snapshot[{position}]" for position in found[:_LISTED])
             more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -59,13 +60,18 @@ def _one_snapshot(image: Image, snapshots: list[Tree], selector: str) -> Tree:
     raise RequestError(f"there is no snapshot {_shown(selector)}; there are: {_known(image)}")
 
 
-def _is_called(name: bytes, selector: str) -> bool:
-    """Whether a name is meant: as the shell hands it over, or as reports show it."""
+def _called(names: list[bytes], selector: str) -> list[int]:
+    """The positions of a name as the shell hands it over, else of one that reports show so."""
     try:
         raw = selector.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return False
-    return name == raw or name.decode("utf-8", "backslashreplace") == selector
+        return []
+    exact = [position for position, name in enumerate(names) if name == raw]
+    return exact or [at for at, name in enumerate(names) if _escaped(name) == selector]
+
+
+def _escaped(name: bytes) -> str:
+    return escaped(name.decode("utf-8", "surrogateescape"))
 
 
 def _known(image: Image) -> str:
@@ -77,5 +83,5 @@ def _known(image: Image) -> str:
 
 def _shown(name: bytes | str) -> str:
     """An untrusted name in quotes, on one line, with everything unprintable escaped."""
-    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
-    return repr(text if len(text) <= _SHOWN_NAME else text[: _SHOWN_NAME - 1] + "…")
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    return f"'{escaped(text if len(text) <= _SHOWN_NAME else text[: _SHOWN_NAME - 1] + '…')}'"

@@ -12,7 +12,7 @@ from qcow2_dump.events import ActiveSummed, ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise
 from qcow2_dump.report.commands import planned
-from qcow2_dump.report.escape import printable
+from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.places import Trees
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import verdict_words
@@ -32,7 +32,7 @@ def finding_lines(result: CheckResult) -> Iterator[str]:
     for finding in result.findings:
         if finding.code.startswith(_TOLD_ELSEWHERE) and finding.code not in _NOT_TOLD:
             continue
-        yield f"{finding.code}: {printable(finding.message)}{_at(finding)}"
+        yield f"{finding.code}: {one_line(finding.message)}{_at(finding)}"
 
 
 def summary_lines(

@@ -4,7 +4,9 @@ Names, paths and formats come from the image: they may hold terminal escapes, ch
 turn the reading direction around, line ends, or bytes that are no text at all.
 """
 
-__all__ = ["plain", "printable", "quoted"]
+from qcow2_dump.image.shown_names import escaped
+
+__all__ = ["one_line", "plain", "printable", "quoted"]
 
 SHOWN_NAME = 80
 """Characters of a name that a report for people shows."""
@@ -20,23 +22,45 @@ def plain(name: bytes | str) -> str:
 
 
 def printable(name: bytes | str, limit: int | None = None) -> str:
-    """The name as one line of printable characters, at most ``limit`` of them.
+    """The name as one line of printable characters, at most ``limit`` of its own.
 
     Whatever Unicode does not call printable (control, format and bidi characters, line ends,
-    unassigned code points) is shown as ``\\x1b`` or ``\\u202e``.
+    unassigned code points) is shown as ``\\x1b`` or ``\\u202e``, and the backslash as two, so
+    that no two names look alike.
     """
     if limit is not None and isinstance(name, bytes):
         # A character has four bytes at most: what lies behind so many need not be decoded.
         name = name[: 4 * limit + 4]
-    text = plain(name)
-    if limit is not None and len(text) > limit:
-        text = text[: max(0, limit - 1)] + "…"
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return escaped(_cut(_text(name), limit))
+
+
+def one_line(message: str, limit: int | None = None) -> str:
+    """A message as one line of printable characters, at most ``limit`` of its own.
+
+    The backslash stays as it is: names inside of messages have theirs escaped already.
+    """
+    text = _cut(plain(message), limit)
+    return "".join(c if c.isprintable() else escaped(c) for c in text)
 
 
 def quoted(name: bytes | str, limit: int | None = SHOWN_NAME) -> str:
     """The name as `printable` shows it, in double quotes."""
     return '"' + printable(name, limit).replace('"', '\\"') + '"'
+
+
+def _cut(text: str, limit: int | None) -> str:
+    if limit is None or len(text) <= limit:
+        return text
+    return text[: max(0, limit - 1)] + "…"
+
+
+def _text(name: bytes | str) -> str:
+    """The name with bytes that are no UTF-8 as surrogates."""
+    try:
+        raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return str(name)
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _raw(text: str) -> bytes:
@@ -45,7 +69,3 @@ def _raw(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace")
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

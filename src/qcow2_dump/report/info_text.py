@@ -21,7 +21,7 @@ from qcow2_dump.ondisk.constants import (
     IncompatibleFeature,
 )
 from qcow2_dump.ondisk.feature_bits import FEATURE_WORDS
-from qcow2_dump.report.escape import SHOWN_NAME, printable, quoted
+from qcow2_dump.report.escape import SHOWN_NAME, one_line, printable, quoted
 from qcow2_dump.report.qemu_words import compat_level, compression_name
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.units import clock, counted, size, utc
@@ -118,7 +118,7 @@ def _facts(info: ImageInfo) -> Iterator[tuple[str, str]]:
         clusters += f", {geometry.subclusters} subclusters of {size(geometry.subcluster_size)}"
     yield "cluster size", clusters
     mode, reason = info.preallocation
-    yield "preallocation", mode or f"not known: {printable(reason or '')}"
+    yield "preallocation", mode or f"not known: {one_line(reason or '')}"
     yield "compression", compression_name(header.compression_type)
     yield (
         "refcounts",
@@ -302,7 +302,7 @@ def _chain(chain: tuple[ChainFacts, ...]) -> list[str]:
 def _link(link: ChainFacts) -> str:
     shown = quoted(link.stored if link.path is None else link.path)
     if link.problem is not None:
-        return f"{shown}: {printable(link.problem)}"
+        return f"{shown}: {one_line(link.problem)}"
     kind = str(link.format) + (" (by its first bytes)" if link.probed else "")
     if link.info is None:
         length = "" if link.file is None else f", {size(link.file.length)}"
@@ -316,6 +316,6 @@ def _link(link: ChainFacts) -> str:
 
 def _problems(info: ImageInfo) -> list[str]:
     return [
-        f"{problem.part}: {printable(problem.message, 4 * SHOWN_NAME)}"
+        f"{problem.part}: {one_line(problem.message, 4 * SHOWN_NAME)}"
         for problem in info.problems[:_SHOWN_ROWS]
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from qcow2_dump.checks.findings import Claimant, Finding
 from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.image.image import Image
-from qcow2_dump.report.escape import printable, quoted
+from qcow2_dump.report.escape import one_line, printable, quoted
 
 __all__ = ["Place", "Trees", "claim", "places"]
 
@@ -168,7 +168,7 @@ def _what(first: Finding, last: Finding, cluster_size: int) -> str:
             words += f": refcount {first.value:,}, {_references(first.expected)}"
         return words + _TRIAGE[first.triage]
     at = f" (file offset {first.offset:#x})" if first.offset is not None else ""
-    return printable(first.message.removeprefix(f"{first.rule.headline}: "), 200) + at
+    return one_line(first.message.removeprefix(f"{first.rule.headline}: "), 200) + at
 
 
 def _references(expected: int | str) -> str:

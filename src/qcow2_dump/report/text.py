@@ -12,7 +12,7 @@ from qcow2_dump.events import ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise, mending
 from qcow2_dump.report.commands import planned
-from qcow2_dump.report.escape import SHOWN_NAME, printable
+from qcow2_dump.report.escape import SHOWN_NAME, one_line, printable
 from qcow2_dump.report.places import Place, Trees, claim, places
 from qcow2_dump.report.statistics import statistics_lines
 from qcow2_dump.report.style import Style
@@ -106,7 +106,7 @@ def _triage(result: CheckResult) -> Iterator[str]:
             "will not be freed:"
         )
         for reason in triage.reasons:
-            yield f"        - {printable(reason)}"
+            yield f"        - {one_line(reason)}"
 
 
 def _clusters(clusters: int, result: CheckResult) -> str:
@@ -141,7 +141,7 @@ def _list(
     for finding in findings:
         for place in places([finding], trees, result.cluster_size):
             yield _place_line(place, style)
-            message = printable(finding.message, 4 * SHOWN_NAME)
+            message = one_line(finding.message, 4 * SHOWN_NAME)
             # The line of a refcount says it all already.
             if message not in place.what and not rule.in_clusters:
                 yield style.dim(f"        {message}")
