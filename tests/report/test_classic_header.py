@@ -150,3 +150,9 @@ def test_every_field_of_the_header() -> None:
         assert int(match[2], 16) == end
         end += int(match[3])
     assert end == 112
+
+
+def test_a_name_too_long_to_bear_is_cut() -> None:
+    info = info_of(std_image(snapshots=(SnapshotSpec("i" * 900, "n" * 60_000),)))
+    _, line = snapshot_lines(info.snapshots)
+    assert f"id: {'i' * 254}…, name: {'n' * 254}…, date" in line

@@ -87,13 +87,15 @@ def _refusal(error: getopt.GetoptError) -> str:
         if name in option.names:
             verb = "needs a value" if option.takes_value else "takes no value"
             return f"{name} {verb}"
-    there = " ".join(option.names[0] for option in OPTIONS)
+    there = " ".join("/".join(option.names) for option in OPTIONS)
     return f"there is no option {name!r}; there are: {there}"
 
 
 def _value(option: ClassicOption, value: str) -> str:
-    value = dict(option.synonyms).get(value, value)
-    return choose(option.names[0], value, option.choices) if option.choices else value
+    if not option.choices:
+        return value
+    synonyms = dict(option.synonyms)
+    return synonyms.get(value) or choose(option.names[0], value, (*option.choices, *synonyms))
 
 
 class _Line:

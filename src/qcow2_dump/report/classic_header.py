@@ -22,6 +22,9 @@ __all__ = ["header_field_rows", "header_lines", "snapshot_lines"]
 
 _UNKNOWN = "unknown"
 
+# What QEMU takes; damage makes names of 65,535 bytes.
+_SHOWN_NAME = 255
+
 
 def header_field_rows() -> Iterator[str]:
     """What ``-H`` prints: ``name offset [N bytes]`` for each field of the header."""
@@ -63,8 +66,8 @@ def snapshot_lines(snapshots: "tuple[SnapshotEntry, ...]") -> Iterator[str]:
             f"l1_size: {record.l1_size}"
         )
         parts = [
-            f"id: {printable(record.id)}",
-            f"name: {printable(record.name)}",
+            f"id: {printable(record.id, _SHOWN_NAME)}",
+            f"name: {printable(record.name, _SHOWN_NAME)}",
             f"date: {utc(record.date_seconds)} UTC",
             f"vm_state_size: {record.vm_state_size}",
             f"vm_clock: {clock(record.vm_clock_nanoseconds)}",
