@@ -140,9 +140,11 @@ class ListingRecords:
         geometry, rows = self._geometry, listed.rows
         clusters = (rows + listed.first).astype(np.uint64)
         within = rows + (listed.first - listed.parent.index * geometry.refcounts_per_block)
-        exists = np.full(len(rows), listed.parent.offset != 0)
+        # An impossible block may be said to lie further away than any file reaches.
+        block = listed.parent.offset if listed.parent.readable else 0
+        exists = np.full(len(rows), block != 0)
         # A refcount narrower than a byte lies somewhere in that byte.
-        place = within * geometry.refcount_bits // 8 + listed.parent.offset
+        place = within * geometry.refcount_bits // 8 + block
         over = listed.too_many[rows].astype(np.uint8)
         return {
             "table": "refcount_block",
