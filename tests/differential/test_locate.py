@@ -17,7 +17,7 @@ from qcow2_dump.ondisk.mapping import ClusterType
 from qcow2_dump.operations.viewing_locate import locate_guest
 from tests.builder.build import build
 from tests.builder.sound_specs import SOUND_SPECS
-from tests.builder.spec import Data, ImageSpec, SnapshotSpec
+from tests.builder.spec import BitmapSpec, Data, ImageSpec, SnapshotSpec
 from tests.builder.std import std_image
 from tests.corpus.base import Base
 from tests.corpus.bases import BASES
@@ -169,6 +169,36 @@ def test_counts_that_do_not_fit_a_byte(tmp_path: Path) -> None:
     with open_image(built.write_to(tmp_path / "image.qcow2")) as image:
         found = locate_host(image, built.active.data[0])
         assert (found.counted, found.claimants_total) == (300, 300)
+
+
+def test_owners_are_named_by_the_field_that_leads_to_them(tmp_path: Path) -> None:
+    """Each field named holds the offset of the structure, wherever that lies."""
+    spec = ImageSpec(
+        content={0: Data(1)},
+        crypt_method=2,
+        luks=bytes(600),
+        bitmaps=(BitmapSpec("one"),),
+        snapshots=(SnapshotSpec("1", "monday"),),
+    )
+    built = build(spec)
+    places = built.places
+    structures = {
+        "refcount_table": places.refcount_table,
+        "snapshot_table": places.snapshot_table,
+        "bitmap_directory": places.bitmap_directory,
+        "bitmap_table": places.bitmaps[0].table,
+        "luks": places.luks,
+        "l1": built.active.l1,
+    }
+    with open_image(built.write_to(tmp_path / "image.qcow2")) as image:
+        named = {}
+        for kind, start in structures.items():
+            (owner,) = locate_host(image, start).claimants
+            assert (owner.kind, built.peek(owner.offset)) == (kind, start)
+            named[kind] = owner.offset
+        assert (named["refcount_table"], named["snapshot_table"]) == (0x30, 0x40)
+        (header,) = locate_host(image, 0).claimants
+        assert (header.kind, header.offset) == ("header", 0)
 
 
 def test_past_the_end_of_the_file(tmp_path: Path) -> None:

@@ -116,8 +116,7 @@ class ClaimantFinder:
             if facts.space.is_beyond(region.offset, region.length):
                 continue
             trees = () if region.tree is None else (region.tree,)
-            place = region.offset if region.tree is None else region.place
-            claimant = Claimant(region.kind, place, trees=trees, trees_total=len(trees))
+            claimant = Claimant(region.kind, region.place, trees=trees, trees_total=len(trees))
             bounds = facts.space.span(region.offset, region.length)
             start, stop = np.searchsorted(self._clusters, bounds)
             is_open = self._still_open(region.kind)[start:stop]

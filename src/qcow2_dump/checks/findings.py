@@ -29,8 +29,10 @@ class Claimant:
     """One owner of a host cluster.
 
     ``kind`` is ``data``, ``compressed`` or the kind of a metadata structure; ``offset`` is the file
-    offset of the field that makes the claim (for a structure named by the header: of its start).
-    Guest offset in bytes; ``trees`` as in `Finding`.
+    offset of the field that names the structure: a table entry, or an offset in the header, in a
+    header extension, in a snapshot record or in the bitmap directory. Nothing names the header
+    itself: its offset is 0. Of bitmap data it is the start of the table that names it. Guest
+    offset in bytes; ``trees`` as in `Finding`.
     """
 
     kind: str

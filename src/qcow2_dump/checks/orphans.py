@@ -73,7 +73,7 @@ def _bitmap_clusters(facts: CheckFacts) -> Iterator[NDArray[np.int64]]:
     directory = facts.image.bitmap_directory
     if directory is None:
         return
-    for region in bitmap_regions(directory):
+    for region in bitmap_regions(facts, directory):
         if region.length and region.offset + region.length <= facts.space.end:
             yield np.arange(*facts.space.span(region.offset, region.length), dtype=np.int64)
     for _, offsets in bitmap_clusters(facts, directory):

@@ -24,6 +24,7 @@ from qcow2_dump.ondisk.rules import BrokenRule
 __all__ = ["bitmap_clusters", "bitmap_regions", "check_bitmaps", "claim_bitmap_data"]
 
 _EXTENSION_DATA = 8  # behind type and length
+_DIRECTORY_OFFSET = _EXTENSION_DATA + 16  # behind the number of bitmaps and the directory's size
 
 
 def check_bitmaps(facts: CheckFacts) -> None:
@@ -122,11 +123,13 @@ def _report_directory(
     )
 
 
-def bitmap_regions(directory: BitmapDirectory) -> Iterator[Region]:
+def bitmap_regions(facts: CheckFacts, directory: BitmapDirectory) -> Iterator[Region]:
     """The directory and the bitmap tables, those of no length left out."""
+    extension = facts.image.extensions.last(ExtensionType.BITMAPS)
+    named = extension.offset + _DIRECTORY_OFFSET if extension is not None else 0
     start, size = directory.extension.directory_offset, directory.extension.directory_size
     if size and start + size <= MAX_READABLE_OFFSET:
-        yield Region("bitmap_directory", start, size, 0)
+        yield Region("bitmap_directory", start, size, named)
     for item in directory.entries:
         entry = item.entry
         if entry.table_size and entry.table_offset + 8 * entry.table_size <= MAX_READABLE_OFFSET:

@@ -11,7 +11,7 @@ from qcow2_dump.checks.findings import Finding, Table
 from qcow2_dump.checks.pass_bitmaps import bitmap_regions, claim_bitmap_data
 from qcow2_dump.checks.segments import segments_of
 from qcow2_dump.checks.trees import LISTED_TREES, Tree
-from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET
+from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, ExtensionType
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 
 __all__ = ["claim_regions"]
@@ -56,10 +56,12 @@ def _regions(facts: CheckFacts) -> Iterator[Region]:
         place = FIELD_OFFSETS["refcount_table_offset"]
         yield Region("refcount_table", header.refcount_table_offset, length, place)
     crypto = image.extensions.crypto
+    extension = image.extensions.last(ExtensionType.CRYPTO)
     if crypto is not None and crypto.length and crypto.offset <= MAX_READABLE_OFFSET:
-        yield Region("luks", crypto.offset, crypto.length, FIELD_OFFSETS["crypt_method"])
+        place = extension.offset + 8 if extension is not None else 0  # behind type and length
+        yield Region("luks", crypto.offset, crypto.length, place)
     if image.bitmaps_valid and image.bitmap_directory is not None:
-        yield from bitmap_regions(image.bitmap_directory)
+        yield from bitmap_regions(facts, image.bitmap_directory)
 
 
 def _l1_pointer(facts: CheckFacts, tree: Tree) -> int:

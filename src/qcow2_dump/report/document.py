@@ -210,7 +210,11 @@ class TableReference(TypedDict):
 
 
 class Claim(TypedDict):
-    """One owner of a cluster that has several; ``offset`` is that of the field that claims it."""
+    """One owner of a cluster that has several.
+
+    ``offset`` is the file offset of the field that names it: of the header itself 0, and of bitmap
+    data the start of the bitmap table.
+    """
 
     kind: str
     offset: int

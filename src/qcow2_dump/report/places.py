@@ -99,7 +99,9 @@ def places(
 def claim(claimant: Claimant, trees: Trees) -> str:
     """One owner of a cluster: what it is, and where the claim is made."""
     name = _OWNERS.get(claimant.kind) or printable(claimant.kind).replace("_", " ")
-    if claimant.guest_offset is None:
+    if claimant.kind == "header":
+        words = f"{name} (at the start of the file)"
+    elif claimant.guest_offset is None:
         words = f"{name} (named at {claimant.offset:#x})"
     else:
         words = f"{name} of guest {claimant.guest_offset:#x} (entry at {claimant.offset:#x})"
