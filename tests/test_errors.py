@@ -14,6 +14,7 @@ from qcow2_dump import errors
         (errors.RequestError("what"), errno.EINVAL),
         (errors.SourceError(errno.ENOENT, "No such file", "disk.qcow2"), errno.ENOENT),
         (errors.TruncatedError(errno.EIO, "cut off", "disk.qcow2"), errno.EIO),
+        (errors.LockedError("what"), errno.EBUSY),
         (errors.NotQcow2Error("what"), errno.EINVAL),
         (errors.UnsupportedError("what"), errno.ENOTSUP),
     ],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qcow2_dump.checks.verdict import Verdict
     from qcow2_dump.errors import (
         FormatError,
+        LockedError,
         NotQcow2Error,
         Qcow2Error,
         RequestError,
@@ -41,6 +42,7 @@ __all__ = [
     "FormatError",
     "Image",
     "Impact",
+    "LockedError",
     "NotQcow2Error",
     "Qcow2Error",
     "RequestError",
@@ -67,6 +69,7 @@ _HOMES = {
     "qcow2_dump.checks.verdict": ("Verdict",),
     "qcow2_dump.errors": (
         "FormatError",
+        "LockedError",
         "NotQcow2Error",
         "Qcow2Error",
         "RequestError",

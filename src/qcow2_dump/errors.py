@@ -11,14 +11,16 @@ what was asked. Every exception knows its errno, from which the exit status foll
     +-- SourceError (OSError)       bytes could not be had                   as the system said
     |   +-- TruncatedError          a structure that must exist is cut off   EIO
     +-- FormatError (ValueError)    the bytes cannot be interpreted at all
-        +-- NotQcow2Error           no qcow2 magic                           EINVAL
-        +-- UnsupportedError        a version or feature that is unknown     ENOTSUP
+    |   +-- NotQcow2Error           no qcow2 magic                           EINVAL
+    |   +-- UnsupportedError        a version or feature that is unknown     ENOTSUP
+    +-- LockedError                 somebody else has locked the image       EBUSY
 """
 
 import errno as _errno
 
 __all__ = [
     "FormatError",
+    "LockedError",
     "NotQcow2Error",
     "Qcow2Error",
     "RequestError",
@@ -71,3 +73,9 @@ class UnsupportedError(FormatError):
     """A qcow2 image of a version, or with an incompatible feature, that nobody here knows."""
 
     errno = _errno.ENOTSUP
+
+
+class LockedError(Qcow2Error):
+    """Somebody else has the image open, in a way that forbids what was asked for."""
+
+    errno = _errno.EBUSY

@@ -1,7 +1,7 @@
 """The one stream that a run over an image yields, and that every renderer eats.
 
 A check yields `ImageOpened`, then `Progress` and `FindingSeen` in any order, then `ImageChecked`;
-or `ImageFailed` at any point, which ends it.
+or `ImageFailed` at any point, which ends it. `WriterSeen` comes at most once, behind `ImageOpened`.
 
 A listing yields `ImageOpened`, then these sections, each of which may be missing, with
 `Progress` between any two events, and `ImageChecked` at the end:
@@ -61,6 +61,7 @@ __all__ = [
     "SnapshotsBegun",
     "TreeBegun",
     "TreeEnded",
+    "WriterSeen",
 ]
 
 
@@ -70,6 +71,13 @@ class ImageOpened:
 
     name: str
     image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSeen:
+    """Somebody has the image open for writing: what is found may be changing meanwhile."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,7 @@ class ImageFailed:
     errno: int
 
 
-Event = ImageOpened | Progress | FindingSeen | ImageChecked | ImageFailed
+Event = ImageOpened | WriterSeen | Progress | FindingSeen | ImageChecked | ImageFailed
 
 
 class HeaderRead(NamedTuple):
@@ -210,6 +218,7 @@ class ActiveSummed(NamedTuple):
 
 ListingEvent = (
     ImageOpened
+    | WriterSeen
     | Progress
     | ImageChecked
     | HeaderRead

@@ -109,9 +109,6 @@ def test_an_unknown_option_tells_those_there_are(
         ("-m edit -O 0x18 disk", "edit"),
         ("-m copy -O 0 -S 1 -w 8 disk", "copy"),
         ("-m rebase -F base disk", "rebase"),
-        ("-l disk", "locks"),
-        ("-l -m info disk", "locks"),
-        ("-lm dump disk", "locks"),
     ],
 )
 def test_what_is_not_built_is_refused(

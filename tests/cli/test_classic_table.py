@@ -47,6 +47,8 @@ TABLE = [
     ("--compress disk", "check disk --statistics --deep"),
     ("-l disk", "check disk --statistics --lock"),
     ("--lock disk", "check disk --statistics --lock"),
+    ("-l -m info disk", "info disk --lock"),
+    ("-lm dump disk", "dump disk --lock"),
     ("--json disk", "check disk --statistics"),
     ("-d none disk", CHECK),
     ("--display off disk", CHECK),

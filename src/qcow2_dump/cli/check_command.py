@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable
+from qcow2_dump.cli.failure import warn_of_writer
 from qcow2_dump.cli.output import Output, complain, wants_color
 from qcow2_dump.cli.signals import Stopped
-from qcow2_dump.events import ImageChecked, ImageFailed, ImageOpened, Progress
+from qcow2_dump.events import ImageChecked, ImageFailed, ImageOpened, Progress, WriterSeen
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.checking import run_checks
 from qcow2_dump.operations.requests import CheckRequest
@@ -38,7 +39,7 @@ def check_images(request: CheckRequest, *, json: bool, color: str) -> int:
                     if bar is not None:
                         bar.show(event)
                     continue
-                if bar is not None and isinstance(event, ImageChecked | ImageFailed):
+                if bar is not None and isinstance(event, ImageChecked | ImageFailed | WriterSeen):
                     bar.clear()
                 printer.take(event)
                 if bar is not None and isinstance(event, ImageOpened):
@@ -71,6 +72,8 @@ class _Printer:
         """Show what an event brings, if anything."""
         if isinstance(event, ImageOpened):
             self._image = event.image
+        elif isinstance(event, WriterSeen):
+            warn_of_writer("check", event.name)
         elif isinstance(event, ImageChecked):
             status = self._table.of_result(event.result)
             self.statuses.append(status)

@@ -78,7 +78,7 @@ _SAFE = (
     ClassicOption("c", "compress", "also decompress every compressed cluster"),
     ClassicOption("p", "prealloc", "say what is not where preallocation puts it"),
     ClassicOption("b", "base", "do not look whether the backing file exists"),
-    ClassicOption("l", "lock", "hold QEMU's image locks while reading (not built yet)"),
+    ClassicOption("l", "lock", "keep QEMU from writing meanwhile, or end with 240"),
     ClassicOption("", "json", "print JSON instead of the report"),
     ClassicOption("H", "header", "print the header's fields; needs no image"),
     ClassicOption("h", "help", "show this page"),

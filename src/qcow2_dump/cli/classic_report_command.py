@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Literal
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.asked import ClassicView
 from qcow2_dump.cli.exit_status import StatusTable
-from qcow2_dump.cli.failure import report_failure
+from qcow2_dump.cli.failure import report_failure, warn_of_writer
 from qcow2_dump.cli.output import Output, wants_color
 from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.errors import Qcow2Error
-from qcow2_dump.events import ImageChecked, Progress
+from qcow2_dump.events import ImageChecked, Progress, WriterSeen
 from qcow2_dump.operations.requests import CheckRequest, DumpRequest
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ def print_classic_report(
     resolver = LookForFiles() if request.look_for_backing else NeverLook()
     status = exit_status.OK
     try:
-        with open_image(name, resolver=resolver) as image:
+        with open_image(name, resolver=resolver, lock=request.lock) as image:
             output = Output()
             run = ListingRun(image, _listing(request, view))
             report = ClassicReport(image, _options(request, view, color))
             try:
                 for event in run:
                     if isinstance(event, Progress):
+                        continue
+                    if isinstance(event, WriterSeen):
+                        warn_of_writer(_mode(request), name)
                         continue
                     output.text(report.take(event))
                     if isinstance(event, ImageChecked):

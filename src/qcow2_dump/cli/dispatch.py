@@ -32,8 +32,6 @@ def dispatch(asked: Asked) -> int:
     """
     request = asked.request
     if isinstance(request, CheckRequest | InfoRequest | DumpRequest):
-        if request.lock:
-            raise NotBuiltError("locks are not built yet; read without -l or --lock")
         return _look(request, asked)
     if isinstance(request, MapRequest):
         from qcow2_dump.cli.map_command import map_image

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable
-from qcow2_dump.cli.failure import report_failure
+from qcow2_dump.cli.failure import report_failure, warn_of_writer
 from qcow2_dump.cli.output import Output
 from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.errors import Qcow2Error
-from qcow2_dump.events import ImageChecked, ListingEvent
+from qcow2_dump.events import ImageChecked, ListingEvent, WriterSeen
 from qcow2_dump.operations.requests import DumpRequest
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ def dump_image(request: DumpRequest) -> int:
     resolver = LookForFiles() if request.look_for_backing else NeverLook()
     status = exit_status.OK
     try:
-        with open_image(request.image, resolver=resolver) as image:
+        with open_image(request.image, resolver=resolver, lock=request.lock) as image:
             output = Output()
             renderer = _renderer(request, image)
             try:
                 for event in ListingRun(image, listing):
+                    if isinstance(event, WriterSeen):
+                        warn_of_writer("dump", event.name)
+                        continue
                     output.text(renderer.take(event))
                     if isinstance(event, ImageChecked):
                         status = StatusTable().of_result(event.result)

@@ -1,11 +1,11 @@
-"""The one line about an image that could not be used."""
+"""The one line about an image that could not be used, or not be trusted to hold still."""
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import complain
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.report.escape import one_line, printable
 
-__all__ = ["report_failure"]
+__all__ = ["report_failure", "warn_of_writer"]
 
 
 def report_failure(command: str, image: str, error: Qcow2Error) -> int:
@@ -19,3 +19,9 @@ def report_failure(command: str, image: str, error: Qcow2Error) -> int:
         reason = f"{printable(place)}: {reason}"
     complain(f"qcow2-dump {command}: {printable(image)}: {one_line(reason)}")
     return exit_status.of_errno(error.errno)
+
+
+def warn_of_writer(command: str, image: str) -> None:
+    """Say on standard error that an image may be changing while it is read."""
+    warning = "somebody has it open for writing: what is reported may be changing meanwhile"
+    complain(f"qcow2-dump {command}: {printable(image)}: {warning}")

@@ -51,19 +51,20 @@ class ChainLink(NamedTuple):
             self.source.close()
 
 
-def open_chain(image: Image, *, limit: int = MAX_CHAIN) -> Iterator[ChainLink]:
+def open_chain(image: Image, *, limit: int = MAX_CHAIN, lock: bool = False) -> Iterator[ChainLink]:
     """Open the backing files of an image, from the nearest to the last.
 
     Each link is the caller's to close, also before the next one is asked for. Whatever cannot
     be opened or understood is told in the link's ``problem`` and ends the chain; a cycle, and
-    more than ``limit`` files, are such problems. Raises nothing of its own.
+    more than ``limit`` files, are such problems. ``lock`` keeps QEMU from writing each file until
+    it is closed. Raises nothing of its own.
     """
     seen = {_identity(image.source)}
     above: Image | None = image
     depth = 0
     while above is not None and above.backing_file:
         depth += 1
-        link = _open_link(above, above.backing_file, depth, above.resolver)
+        link = _open_link(above, above.backing_file, depth, lock=lock)
         if depth > limit:
             link = _failed(link, f"more than {limit} backing files")
         elif link.source is not None and (found := _identity(link.source)) is not None:
@@ -75,7 +76,7 @@ def open_chain(image: Image, *, limit: int = MAX_CHAIN) -> Iterator[ChainLink]:
         yield link
 
 
-def _open_link(above: Image, stored: bytes, depth: int, resolver: Resolver) -> ChainLink:
+def _open_link(above: Image, stored: bytes, depth: int, *, lock: bool) -> ChainLink:
     path = plain_backing_path(above.name, stored)
     said = above.extensions.backing_format
     name = None if said is None else said.decode("utf-8", "backslashreplace")
@@ -89,13 +90,15 @@ def _open_link(above: Image, stored: bytes, depth: int, resolver: Resolver) -> C
     except Qcow2Error as error:
         return link._replace(problem=str(error))
     try:
-        return _understood(link, source, resolver)
+        if lock:
+            source.lock()
+        return _understood(link, source, above.resolver)
     except Qcow2Error as error:
         source.close()
         return link._replace(problem=str(error))
 
 
-def _open_file(path: str) -> ByteSource:
+def _open_file(path: str) -> FileSource:
     try:
         # Asked first: opening some devices has effects of its own.
         mode = os.stat(path).st_mode  # noqa: PTH116 - pathlib is slow to import

@@ -113,16 +113,23 @@ class Image:
 
 
 def open_image(
-    path: str | os.PathLike[str], *, resolver: Resolver | None = None, any_feature: bool = False
+    path: str | os.PathLike[str],
+    *,
+    resolver: Resolver | None = None,
+    any_feature: bool = False,
+    lock: bool = False,
 ) -> Image:
     """Open the image at a path, for reading only.
 
     ``resolver`` decides whether files that the image names are looked for; by default the
     system is asked whether they exist, and none is opened. ``any_feature`` is that of `Image`.
-    Raises as `Image` does, and SourceError when the path cannot be read.
+    ``lock`` keeps QEMU from writing until the image is closed. Raises as `Image` does,
+    SourceError when the path cannot be read, and as `take_read_locks` does.
     """
     source = FileSource(path)
     try:
+        if lock:
+            source.lock()
         return Image(source, resolver, any_feature=any_feature)
     except BaseException:
         source.close()

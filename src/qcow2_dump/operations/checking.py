@@ -14,6 +14,7 @@ from qcow2_dump.events import (
     ImageFailed,
     ImageOpened,
     Progress,
+    WriterSeen,
 )
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook
@@ -120,16 +121,22 @@ class ChecksRun:
 
     def _check(self, name: str) -> Iterator[Event]:
         resolver = LookForFiles() if self.request.look_for_backing else NeverLook()
-        with open_image(name, resolver=resolver) as image:
+        with open_image(name, resolver=resolver, lock=self.request.lock) as image:
             # Read now: whoever shows the image must not have to expect an I/O error.
             _ = image.snapshot_table, image.bitmap_directory
             yield ImageOpened(name, image)
+            warned = image.source.is_being_written()
+            if warned:
+                yield WriterSeen(name)
             self._current = check(
                 image, deep=self.request.deep, max_findings=self.request.max_findings
             )
             for event in self._current:
                 if isinstance(event, ImageChecked):
                     self._current = None
+                    # Asked again: who came during the walk has changed what was being read.
+                    if not warned and image.source.is_being_written():
+                        yield WriterSeen(name)
                 yield event
 
 

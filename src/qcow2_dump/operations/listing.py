@@ -40,6 +40,7 @@ from qcow2_dump.events import (
     SnapshotsBegun,
     TreeBegun,
     TreeEnded,
+    WriterSeen,
 )
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.requests import ALL_TREES, DEFAULT_MAX_FINDINGS, DumpWhat
@@ -103,6 +104,9 @@ class ListingRun:
     def __iter__(self) -> "Iterator[ListingEvent | Entries]":
         listing = self._listing
         yield ImageOpened(self.image.name, self.image)
+        warned = self.image.source.is_being_written()
+        if warned:
+            yield WriterSeen(self.image.name)
         if listing.report:
             look = listing.look_for_backing
             yield HeaderRead(gather_info(self.image, look=look, tables=False))
@@ -118,6 +122,9 @@ class ListingRun:
             yield from self._refcounts(checker)
         if listing.report:
             yield from self._rest_of_report(checker)
+        # Asked again: who came during the walk has changed what was being read.
+        if not warned and self.image.source.is_being_written():
+            yield WriterSeen(self.image.name)
         yield self._checked(checker)
 
     def interrupted(self) -> ImageChecked | None:

@@ -48,10 +48,10 @@ def read_infos(request: InfoRequest) -> Iterator[ImageInfo | InfoFailure]:
     """
     for name in request.images:
         try:
-            with open_image(name, any_feature=True) as image:
+            with open_image(name, any_feature=True, lock=request.lock) as image:
                 info = gather_info(image, look=request.look_for_backing)
                 if request.chain:
-                    info = info._replace(chain=tuple(_chain(image, request.look_for_backing)))
+                    info = info._replace(chain=tuple(_chain(image, request)))
             yield info
         except (Qcow2Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
@@ -257,10 +257,11 @@ def _presence(look: bool, *paths: str) -> Presence:
     return "there" if any(map(os.path.exists, paths)) else "missing"
 
 
-def _chain(image: Image, look: bool) -> Iterator[ChainFacts]:
+def _chain(image: Image, request: InfoRequest) -> Iterator[ChainFacts]:
     from qcow2_dump.image.chain import open_chain
 
-    for link in open_chain(image):
+    look = request.look_for_backing
+    for link in open_chain(image, lock=request.lock):
         try:
             file = None if link.source is None else _file_facts(link.source)
             info = None if link.image is None else gather_info(link.image, look=look)

@@ -38,6 +38,10 @@ class ByteSource(ABC):
         """Bytes that the system has set aside for the source; None where that is not known."""
         return None
 
+    def is_being_written(self) -> bool:
+        """Whether somebody else has it open for writing; False where that is not known."""
+        return False
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing
         """Let go of what the source holds; reading afterwards is an error."""
 

@@ -67,6 +67,18 @@ class FileSource(ByteSource):
         """The descriptor, for asking the system about the file."""
         return self._fd
 
+    def lock(self) -> None:
+        """Keep writers out until the file is closed. Raises as `take_read_locks` does."""
+        from qcow2_dump.storage.locks import take_read_locks
+
+        take_read_locks(self._fd, self.name)
+
+    def is_being_written(self) -> bool:
+        """Whether somebody says so with a lock of QEMU's kind."""
+        from qcow2_dump.storage.locks import is_being_written
+
+        return is_being_written(self._fd)
+
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
         if self._fd >= 0:

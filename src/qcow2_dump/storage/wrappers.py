@@ -29,6 +29,10 @@ class WrappedSource(ByteSource):
         """Ask the inner source."""
         return self.inner.allocated()
 
+    def is_being_written(self) -> bool:
+        """Ask the inner source."""
+        return self.inner.is_being_written()
+
     def close(self) -> None:
         """Close the inner source."""
         self.inner.close()

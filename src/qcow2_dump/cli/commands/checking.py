@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from qcow2_dump.cli.asked import Asked, ExplainRequest
-from qcow2_dump.cli.commands.shared import IMAGES, add_base, add_shown
+from qcow2_dump.cli.commands.shared import IMAGES, add_base, add_lock, add_shown
 from qcow2_dump.cli.pages import Example
 from qcow2_dump.cli.subcommand import Operand, Options, Subcommand, number
 from qcow2_dump.cli.usage import UsageError
@@ -28,10 +28,8 @@ def _check_options(options: Options) -> None:
     options.add_argument(
         "--exit-like", choices=["qemu-img"], help="return the exit statuses of that tool instead"
     )
-    options.add_argument(
-        "--lock", action="store_true", help="hold QEMU's image locks meanwhile (not built yet)"
-    )
     add_base(options)
+    add_lock(options)
     add_shown(options, "one JSON document per image, each on a line")
 
 

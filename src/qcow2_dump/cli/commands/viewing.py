@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from qcow2_dump.cli.asked import Asked
-from qcow2_dump.cli.commands.shared import IMAGE, IMAGES, add_base, add_shown
+from qcow2_dump.cli.commands.shared import IMAGE, IMAGES, add_base, add_lock, add_shown
 from qcow2_dump.cli.pages import Example
 from qcow2_dump.cli.subcommand import Options, Subcommand, number
 from qcow2_dump.operations.requests import (
@@ -24,6 +24,7 @@ def _info_options(options: Options) -> None:
         "--chain", action="store_true", help="also open the backing files and show them"
     )
     add_base(options)
+    add_lock(options)
     add_shown(options, "one JSON document per image, each on a line")
 
 
@@ -32,6 +33,7 @@ def _info(arguments: Namespace) -> Asked:
         images=arguments.images,
         chain=arguments.chain,
         look_for_backing=not arguments.base,
+        lock=arguments.lock,
     )
     return Asked(request=request, json=arguments.json, color=arguments.color)
 
@@ -80,6 +82,7 @@ def _dump_options(options: Options) -> None:
         "--deep", action="store_true", help="also decompress every compressed cluster"
     )
     add_base(options)
+    add_lock(options)
 
 
 def _dump(arguments: Namespace) -> Asked:
@@ -91,6 +94,7 @@ def _dump(arguments: Namespace) -> Asked:
         flags=arguments.flags,
         deep=arguments.deep,
         look_for_backing=not arguments.base,
+        lock=arguments.lock,
     )
     return Asked(request=request)
 

@@ -1,0 +1,73 @@
+"""`--lock` and `-l`, and the warning of those who read without it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.builder.std import std_image
+from tests.cli.running import run
+from tests.support.holder import qemu_holding
+from tests.support.qemu import require_qemu, run_tool
+
+LOCKED = [
+    "check --lock",
+    "info --lock",
+    "dump --lock",
+    "-l",
+    "-l -m info",
+    "-l -m error",
+    "-lm dump",
+]
+WARNED = ["check", "check --json", "dump", "-m check", "-m error", "-m dump"]
+WARNING = "somebody has it open for writing: what is reported may be changing meanwhile\n"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    require_qemu()
+    return std_image().write_to(tmp_path / "disk.qcow2")
+
+
+def test_a_writer_ends_the_run(disk: Path) -> None:
+    with qemu_holding(disk) as process:
+        for line in LOCKED:
+            done = run(*line.split(), disk)
+            assert done.returncode == 240, line
+            assert done.stdout == ""
+            said = f"{disk}: qemu-io (process {process}) has it open for writing\n"
+            assert done.stderr.endswith(said), line
+        refused = run("check", "--lock", "--json", disk)
+        assert json.loads(refused.stdout)["errno"] == "EBUSY"
+        assert run("check", "--lock", "--exit-like", "qemu-img", disk).returncode == 1
+
+
+def test_a_reader_does_not(disk: Path) -> None:
+    with qemu_holding(disk, "-r"):
+        for line in LOCKED:
+            done = run(*line.split(), disk)
+            assert (done.returncode, done.stderr) == (0, ""), line
+
+
+def test_who_does_not_lock_is_warned_of_a_writer(disk: Path) -> None:
+    quiet = [run(*line.split(), disk) for line in WARNED]
+    with qemu_holding(disk):
+        for line, before in zip(WARNED, quiet, strict=True):
+            done = run(*line.split(), disk)
+            assert done.stderr.count("\n") == 1
+            assert done.stderr.endswith(f"{disk}: {WARNING}"), line
+            assert (done.returncode, before.returncode) == (0, 0), line
+        assert run("info", disk).stderr == ""
+    assert {before.stderr for before in quiet} == {""}
+
+
+def test_a_chain_is_locked_file_by_file(disk: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.qcow2"
+    made = run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, overlay)
+    assert made.returncode == 0, made.stderr
+    with qemu_holding(disk):
+        assert "has it open for writing" not in run("info", "--chain", overlay).stdout
+        assert "has it open for writing" in run("info", "--chain", "--lock", overlay).stdout
+    # A running guest holds its backing files as a reader does.
+    with qemu_holding(overlay, "-r"):
+        assert "has it open" not in run("info", "--chain", "--lock", overlay).stdout
