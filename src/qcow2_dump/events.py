@@ -30,11 +30,11 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
 
 if TYPE_CHECKING:  # a check that loads this module need not wait for what listings need
-    from qcow2_dump.checks.active_layer import ClustersElsewhere, WrongCopied
-    from qcow2_dump.checks.listing import L1Listed, L2Listed
-    from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
-    from qcow2_dump.checks.listing_refcounts import BlockEnded, BlockListed, RefcountsListed
-    from qcow2_dump.checks.listing_shared import SharedListed
+    from qcow2_dump.checks.listing.bitmaps import BitmapEntriesListed
+    from qcow2_dump.checks.listing.entries import L1Listed, L2Listed
+    from qcow2_dump.checks.listing.refcounts import BlockEnded, BlockListed, RefcountsListed
+    from qcow2_dump.checks.listing.shared import SharedListed
+    from qcow2_dump.checks.mapping.active_layer import ClustersElsewhere, WrongCopied
     from qcow2_dump.image.info import ImageInfo
 
 __all__ = [

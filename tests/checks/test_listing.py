@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qcow2_dump.checks.active_layer import ActiveLayer, WrongCopied
 from qcow2_dump.checks.catalogue import RULES
 from qcow2_dump.checks.checker import Checker
-from qcow2_dump.checks.entry_classes import EntryState
-from qcow2_dump.checks.listing import L1Listed, L2Listed, TreeLister
-from qcow2_dump.checks.listing_refcounts import BlockListed, RefcountsListed, list_refcounts
-from qcow2_dump.checks.listing_shared import list_shared
+from qcow2_dump.checks.listing.entries import L1Listed, L2Listed, TreeLister
+from qcow2_dump.checks.listing.refcounts import BlockListed, RefcountsListed, list_refcounts
+from qcow2_dump.checks.listing.shared import list_shared
+from qcow2_dump.checks.mapping.active_layer import ActiveLayer, WrongCopied
+from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.checks.trees import trees_of
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.image.image import Image, open_image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.checks import orphans
+from qcow2_dump.checks.leaks import orphans
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import Data, ImageSpec, SnapshotSpec

@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 
 import qcow2_dump
-from qcow2_dump.checks import (
-    catalogue,
-    rules_bitmaps,
-    rules_header,
-    rules_l2,
-    rules_mapping,
-    rules_refcounts,
-    rules_run,
-    rules_snapshots,
-)
+from qcow2_dump.checks import catalogue
 from qcow2_dump.checks.catalogue import RULES, Rule, Severity
+from qcow2_dump.checks.rules import bitmaps as rules_bitmaps
+from qcow2_dump.checks.rules import header as rules_header
+from qcow2_dump.checks.rules import l2 as rules_l2
+from qcow2_dump.checks.rules import mapping as rules_mapping
+from qcow2_dump.checks.rules import refcounts as rules_refcounts
+from qcow2_dump.checks.rules import run as rules_run
+from qcow2_dump.checks.rules import snapshots as rules_snapshots
 from qcow2_dump.checks.verdict import Verdict
 
 CHECK = Path(qcow2_dump.__path__[0]) / "checks"
@@ -93,8 +91,8 @@ def used_codes() -> set[str]:
     """Every code that a module of the check, other than the catalogue's own, names."""
     sources = "\n".join(
         path.read_text(encoding="utf-8")
-        for path in CHECK.glob("*.py")
-        if not path.name.startswith("rules_")
+        for path in CHECK.rglob("*.py")
+        if path.parent.name != "rules"
     )
     return {code for code in RULES if f'"{code}"' in sources} | _composed(sources)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.checks.host_owners import HostLocation, locate_host
+from qcow2_dump.checks.owners.host_owners import HostLocation, locate_host
 from qcow2_dump.checks.trees import trees_of
 from qcow2_dump.errors import RequestError
 from qcow2_dump.image.guest_tree import disk_end

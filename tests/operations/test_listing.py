@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.generate import generate
 from benchmarks.spec import GIB
 from benchmarks.spec import ImageSpec as LargeImage
-from qcow2_dump.checks.listing import L2Listed
+from qcow2_dump.checks.listing.entries import L2Listed
 from qcow2_dump.events import ImageChecked, ImageOpened, TreeBegun
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.listing import Listing, ListingRun

@@ -4,28 +4,14 @@ Passes name codes and never compose advice; `explain`, the documentation and the
 read these rows.
 """
 
-from qcow2_dump.checks import (
-    rules_bitmaps,
-    rules_header,
-    rules_mapping,
-    rules_refcounts,
-    rules_run,
-    rules_snapshots,
-)
 from qcow2_dump.checks.rule import Impact, Rule, Severity
+from qcow2_dump.checks.rules import bitmaps, header, mapping, refcounts, run, snapshots
 
 __all__ = ["RULES", "Impact", "Rule", "Severity"]
 
 RULES: dict[str, Rule] = {
     rule.code: rule
-    for module in (
-        rules_snapshots,
-        rules_header,
-        rules_mapping,
-        rules_bitmaps,
-        rules_refcounts,
-        rules_run,
-    )
+    for module in (snapshots, header, mapping, bitmaps, refcounts, run)
     for rule in module.ROWS
 }
 """Every rule by its code."""

@@ -16,6 +16,8 @@ import numpy as np
 from qcow2_dump.checks.catalogue import Severity
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import FindingLog
+from qcow2_dump.checks.leaks.triage import triage_leaks
+from qcow2_dump.checks.mapping.tree_statistics import tree_statistics
 from qcow2_dump.checks.pass_beyond import check_beyond_end
 from qcow2_dump.checks.pass_bitmaps import check_bitmaps
 from qcow2_dump.checks.pass_deep import check_streams
@@ -27,9 +29,7 @@ from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.pass_sharing import SharingFacts, check_sharing
 from qcow2_dump.checks.pass_snapshots import check_snapshots
 from qcow2_dump.checks.result import CheckResult, LeakTriage
-from qcow2_dump.checks.tree_statistics import tree_statistics
 from qcow2_dump.checks.trees import Tree
-from qcow2_dump.checks.triage import triage_leaks
 from qcow2_dump.image.image import Image
 
 __all__ = ["Checker", "Step"]

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.findings import FindingLog
 from qcow2_dump.checks.host_space import HostSpace
-from qcow2_dump.checks.l1_slots import L1Slots, read_l1_slots
-from qcow2_dump.checks.l2_tables import L2Tables, distinct_l2_tables
+from qcow2_dump.checks.mapping.tree_finder import TreeFinder
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.result import RefcountStatistics, Statistics, TableStatistics
 from qcow2_dump.checks.stored import StoredRefcounts
-from qcow2_dump.checks.tree_finder import TreeFinder
+from qcow2_dump.checks.tables.l1_slots import L1Slots, read_l1_slots
+from qcow2_dump.checks.tables.l2_tables import L2Tables, distinct_l2_tables
 from qcow2_dump.checks.trees import LISTED_TREES, Tree, trees_of
 from qcow2_dump.image.image import Image
 

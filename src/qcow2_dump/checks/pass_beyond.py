@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.holes import holds_data
+from qcow2_dump.checks.tables.holes import holds_data
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, EntryFlag
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.nonzero_entries import read_nonzero
-from qcow2_dump.checks.segments import segments_of
+from qcow2_dump.checks.tables.nonzero_entries import read_nonzero
+from qcow2_dump.checks.tables.segments import segments_of
 from qcow2_dump.image.shown_names import shown
 from qcow2_dump.image.tables import BitmapDirectory, BitmapItem
 from qcow2_dump.ondisk import arrays

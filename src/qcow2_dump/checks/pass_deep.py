@@ -11,8 +11,8 @@ import numpy as np
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding
-from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
-from qcow2_dump.checks.l2_places import L2Places
+from qcow2_dump.checks.mapping.l2_places import L2Places
+from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk.constants import SECTOR_SIZE, CompressionType
 from qcow2_dump.ondisk.mapping import CompressedDescriptor, EntryFlag
 

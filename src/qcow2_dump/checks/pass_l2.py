@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.fragments import count_fragments
-from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
-from qcow2_dump.checks.l2_oddities import OddTables
-from qcow2_dump.checks.l2_places import report_copied
-from qcow2_dump.checks.merge_claims import merge_claims
+from qcow2_dump.checks.mapping.fragments import count_fragments
+from qcow2_dump.checks.mapping.l2_oddities import OddTables
+from qcow2_dump.checks.mapping.l2_places import report_copied
+from qcow2_dump.checks.mapping.merge_claims import merge_claims
+from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, EntryFlag
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.findings import Finding, Table
 from qcow2_dump.checks.pass_bitmaps import bitmap_regions, claim_bitmap_data
-from qcow2_dump.checks.segments import segments_of
+from qcow2_dump.checks.tables.segments import segments_of
 from qcow2_dump.checks.trees import LISTED_TREES, Tree
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, ExtensionType
 from qcow2_dump.ondisk.header import FIELD_OFFSETS

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qcow2_dump.checks.claimants import ClaimantFinder
-from qcow2_dump.checks.claims import GUEST_KINDS, Claims
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant, Finding
+from qcow2_dump.checks.owners.claimants import ClaimantFinder
+from qcow2_dump.checks.owners.claims import GUEST_KINDS, Claims
 from qcow2_dump.checks.trees import LISTED_TREES
 
 __all__ = ["SharingFacts", "check_sharing"]

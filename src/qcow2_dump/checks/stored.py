@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.holes import holds_data
+from qcow2_dump.checks.tables.holes import holds_data
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, MAX_REFCOUNT_TABLE_BYTES

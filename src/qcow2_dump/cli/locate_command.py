@@ -16,7 +16,7 @@ from qcow2_dump.operations.viewing_locate import locate as answer
 from qcow2_dump.report.style import Style
 
 if TYPE_CHECKING:  # imports numpy
-    from qcow2_dump.checks.host_owners import HostLocation
+    from qcow2_dump.checks.owners.host_owners import HostLocation
 
 __all__ = ["locate"]
 

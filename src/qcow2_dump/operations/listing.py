@@ -9,14 +9,14 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from qcow2_dump.checks.active_layer import ActiveLayer, ClustersElsewhere
 from qcow2_dump.checks.catalogue import RULES, Severity
 from qcow2_dump.checks.checker import Checker
-from qcow2_dump.checks.entry_classes import EntryState, count_states
-from qcow2_dump.checks.listing import L1Listed, L2Listed, TreeLister
-from qcow2_dump.checks.listing_bitmaps import list_bitmap
-from qcow2_dump.checks.listing_refcounts import list_refcounts
-from qcow2_dump.checks.listing_shared import list_shared
+from qcow2_dump.checks.listing.bitmaps import list_bitmap
+from qcow2_dump.checks.listing.entries import L1Listed, L2Listed, TreeLister
+from qcow2_dump.checks.listing.refcounts import list_refcounts
+from qcow2_dump.checks.listing.shared import list_shared
+from qcow2_dump.checks.mapping.active_layer import ActiveLayer, ClustersElsewhere
+from qcow2_dump.checks.mapping.entry_classes import EntryState, count_states
 from qcow2_dump.checks.result import TableStatistics, TreeStatistics
 from qcow2_dump.checks.trees import Tree, trees_of
 from qcow2_dump.events import (

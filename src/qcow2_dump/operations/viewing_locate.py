@@ -16,7 +16,7 @@ from qcow2_dump.image.refcount_lookup import StoredRefcount, stored_refcount
 from qcow2_dump.operations.requests import LocateRequest
 
 if TYPE_CHECKING:  # imports numpy
-    from qcow2_dump.checks.host_owners import HostLocation
+    from qcow2_dump.checks.owners.host_owners import HostLocation
 
 __all__ = ["locate", "locate_guest"]
 
@@ -25,7 +25,7 @@ def locate(image: Image, request: LocateRequest) -> "GuestLocation | HostLocatio
     """Answer a request about an opened image. Raises as `locate_guest` and `locate_host` do."""
     if request.guest is not None:
         return locate_guest(image, request.guest)
-    from qcow2_dump.checks.host_owners import locate_host
+    from qcow2_dump.checks.owners.host_owners import locate_host
 
     return locate_host(image, request.host or 0)
 

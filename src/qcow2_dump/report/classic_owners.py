@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qcow2_dump.checks.active_layer import ClustersElsewhere, WrongCopied
-from qcow2_dump.checks.listing_shared import SharedListed
+from qcow2_dump.checks.listing.shared import SharedListed
+from qcow2_dump.checks.mapping.active_layer import ClustersElsewhere, WrongCopied
 from qcow2_dump.ondisk.mapping import EntryFlag
 from qcow2_dump.report.columns import Decimal, Hexadecimal, Words, rendered
 from qcow2_dump.report.places import Trees, claim

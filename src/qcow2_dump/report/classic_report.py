@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qcow2_dump.checks.active_layer import ClustersElsewhere, WrongCopied
-from qcow2_dump.checks.listing_shared import SharedListed
+from qcow2_dump.checks.listing.shared import SharedListed
+from qcow2_dump.checks.mapping.active_layer import ClustersElsewhere, WrongCopied
 from qcow2_dump.events import (
     ActiveSummed,
     BitmapBegun,

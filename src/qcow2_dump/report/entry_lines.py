@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState
-from qcow2_dump.checks.listing import L1Listed, L2Listed
-from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
-from qcow2_dump.checks.listing_refcounts import (
+from qcow2_dump.checks.listing.bitmaps import BitmapEntriesListed
+from qcow2_dump.checks.listing.entries import L1Listed, L2Listed
+from qcow2_dump.checks.listing.refcounts import (
     BlockEnded,
     BlockListed,
     RefcountsListed,
     RefcountState,
 )
+from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.checks.result import RefcountStatistics, TableStatistics
 from qcow2_dump.ondisk.bitmaps import BitmapEntryKind
 from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag

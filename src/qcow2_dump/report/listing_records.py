@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState
-from qcow2_dump.checks.listing import L1Listed, L2Listed
-from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
-from qcow2_dump.checks.listing_refcounts import BlockListed, RefcountsListed, RefcountState
+from qcow2_dump.checks.listing.bitmaps import BitmapEntriesListed
+from qcow2_dump.checks.listing.entries import L1Listed, L2Listed
+from qcow2_dump.checks.listing.refcounts import BlockListed, RefcountsListed, RefcountState
+from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.events import ImageOpened, ListingEvent, TreeBegun
 from qcow2_dump.image.image import Image

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qcow2_dump.checks.listing import L1Listed, L2Listed
-from qcow2_dump.checks.listing_bitmaps import BitmapEntriesListed
-from qcow2_dump.checks.listing_refcounts import BlockEnded, BlockListed, RefcountsListed
+from qcow2_dump.checks.listing.bitmaps import BitmapEntriesListed
+from qcow2_dump.checks.listing.entries import L1Listed, L2Listed
+from qcow2_dump.checks.listing.refcounts import BlockEnded, BlockListed, RefcountsListed
 from qcow2_dump.events import (
     BitmapBegun,
     BitmapEnded,

@@ -12,7 +12,7 @@ from qcow2_dump.report.style import Style
 from qcow2_dump.report.units import counted
 
 if TYPE_CHECKING:  # imports numpy
-    from qcow2_dump.checks.host_owners import HostLocation
+    from qcow2_dump.checks.owners.host_owners import HostLocation
 
 __all__ = ["HostDocument", "host_document", "host_text"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.nonzero_entries import read_nonzero
-from qcow2_dump.checks.segments import segments_of
+from qcow2_dump.checks.tables.nonzero_entries import read_nonzero
+from qcow2_dump.checks.tables.segments import segments_of
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.storage.base import ByteSource
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.lost_tables import TableJudge
+from qcow2_dump.checks.leaks.lost_tables import TableJudge
 from qcow2_dump.checks.pass_bitmaps import bitmap_clusters, bitmap_regions
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.ondisk import arrays

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Triage
-from qcow2_dump.checks.gaps import Gaps, find_gaps
-from qcow2_dump.checks.lost_references import lost_by_active
-from qcow2_dump.checks.orphans import examine_leaks, stale_bitmap_clusters, tables_in_slack
+from qcow2_dump.checks.leaks.gaps import Gaps, find_gaps
+from qcow2_dump.checks.leaks.lost_references import lost_by_active
+from qcow2_dump.checks.leaks.orphans import examine_leaks, stale_bitmap_clusters, tables_in_slack
+from qcow2_dump.checks.leaks.stream_overlaps import overlapping_streams
+from qcow2_dump.checks.leaks.suspect_tables import report_empty_tables, report_lost_tables
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.checks.pass_sharing import SharingFacts
 from qcow2_dump.checks.result import LeakTriage
-from qcow2_dump.checks.stream_overlaps import overlapping_streams
-from qcow2_dump.checks.suspect_tables import report_empty_tables, report_lost_tables
 
 __all__ = ["UNUSABLE", "LeakJudgement", "judge_leaks", "triage_leaks"]
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.claims import MOST_CLAIMANTS, Claims
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant
-from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
+from qcow2_dump.checks.owners.claims import MOST_CLAIMANTS, Claims
 from qcow2_dump.checks.pass_bitmaps import bitmap_clusters
+from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
 

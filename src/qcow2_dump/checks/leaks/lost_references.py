@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.checks.pass_refcounts import LeakMap
+from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
 

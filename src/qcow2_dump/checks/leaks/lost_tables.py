@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.metadata_clusters import metadata_clusters
+from qcow2_dump.checks.leaks.metadata_clusters import metadata_clusters
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.ondisk.constants import CompatibleFeature
 from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, L2_RESERVED_MASK, EntryFlag

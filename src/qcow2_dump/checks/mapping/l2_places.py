@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
-from qcow2_dump.checks.l2_batches import L2Batch
+from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.ondisk.mapping import EntryFlag
 
 __all__ = ["L2Places", "report_copied"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState, l1_states
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.mapping.entry_classes import EntryState, l1_states
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.mapping_tables import read_l1_entries, read_l2_table
 from qcow2_dump.ondisk import arrays

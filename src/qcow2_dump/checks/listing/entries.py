@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.catalogue import RULES, Severity
-from qcow2_dump.checks.entry_classes import (
+from qcow2_dump.checks.host_space import HostSpace
+from qcow2_dump.checks.mapping.entry_classes import (
     EntryState,
     count_states,
     l1_states,
     l2_faults,
     l2_states,
 )
-from qcow2_dump.checks.host_space import HostSpace
 from qcow2_dump.checks.result import TableStatistics
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image

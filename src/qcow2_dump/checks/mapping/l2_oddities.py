@@ -7,11 +7,11 @@ file, and leaves the rest to the walk in `pass_l2`.
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState, l2_faults, l2_states
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.fragments import count_fragments
-from qcow2_dump.checks.l2_batches import L2Batch
-from qcow2_dump.checks.l2_places import L2Places
+from qcow2_dump.checks.mapping.entry_classes import EntryState, l2_faults, l2_states
+from qcow2_dump.checks.mapping.fragments import count_fragments
+from qcow2_dump.checks.mapping.l2_places import L2Places
+from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, ClusterType, EntryFlag
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState
 from qcow2_dump.checks.host_space import HostSpace
+from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.tables import BitmapItem
 from qcow2_dump.ondisk import arrays

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.l2_tables import L2Tables
+from qcow2_dump.checks.tables.l2_tables import L2Tables
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.geometry import Geometry
 from qcow2_dump.storage.base import ByteSource

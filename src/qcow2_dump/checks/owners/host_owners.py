@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qcow2_dump.checks.claimants import ClaimantFinder
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant, FindingLog
+from qcow2_dump.checks.owners.claimants import ClaimantFinder
 from qcow2_dump.checks.pass_l1 import claim_l2_tables
 from qcow2_dump.checks.pass_l2 import check_l2
 from qcow2_dump.checks.pass_refcounts import check_blocks

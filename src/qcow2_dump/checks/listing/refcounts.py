@@ -11,8 +11,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.entry_classes import EntryState
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.checks.result import RefcountStatistics
 from qcow2_dump.checks.stored import StoredChunk
 from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_RESERVED_MASK

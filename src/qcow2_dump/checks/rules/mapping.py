@@ -1,7 +1,7 @@
 """The catalogue's rows on the file as a whole, L1 tables, and clusters claimed more than once."""
 
 from qcow2_dump.checks.rule import Impact, Rule, Severity
-from qcow2_dump.checks.rules_l2 import ROWS as L2_ROWS
+from qcow2_dump.checks.rules.l2 import ROWS as L2_ROWS
 from qcow2_dump.checks.verdict import Verdict
 
 __all__ = ["ROWS"]

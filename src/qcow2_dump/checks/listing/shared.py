@@ -6,9 +6,9 @@ The check keeps as many of them as it keeps findings; a list has all.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qcow2_dump.checks.claimants import ClaimantFinder
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant
+from qcow2_dump.checks.owners.claimants import ClaimantFinder
 
 __all__ = ["SharedListed", "list_shared"]
 

@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.holes import holds_data
 from qcow2_dump.checks.host_space import HostSpace
-from qcow2_dump.checks.l1_slots import L1Slots
+from qcow2_dump.checks.tables.holes import holds_data
+from qcow2_dump.checks.tables.l1_slots import L1Slots
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.storage.base import ByteSource
 

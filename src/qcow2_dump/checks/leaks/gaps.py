@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.metadata_clusters import metadata_clusters
+from qcow2_dump.checks.leaks.metadata_clusters import metadata_clusters
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag

@@ -1,0 +1,1 @@
+"""Every entry of the metadata in guest order, for whoever lists them."""

@@ -1,0 +1,1 @@
+"""What is said of L1 and L2 entries: their findings, claims and statistics."""

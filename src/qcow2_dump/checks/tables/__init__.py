@@ -1,0 +1,1 @@
+"""How the tables are read: each stretch of the file once, however many trees share it."""
