@@ -1,0 +1,138 @@
+"""The sources of bytes keep their contract, each in its way."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcow2_dump import SourceError
+from qcow2_dump.storage.base import ByteSource
+from qcow2_dump.storage.file import FileSource
+from qcow2_dump.storage.memory import MemorySource
+from qcow2_dump.storage.wrappers import CountingSource, FailingSource
+from tests.storage.contract import CONTENT, SECTOR, SourceContract
+from tests.support.devices import loop_device
+
+
+def written(content: bytes, tmp_path: Path) -> Path:
+    """A file of some bytes, with holes where whole blocks are zeros."""
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        for start in range(0, len(content), 4096):
+            if any(content[start : start + 4096]):
+                os.pwrite(file.fileno(), content[start : start + 4096], start)
+        file.truncate(len(content))
+    return path
+
+
+class TestFile(SourceContract):
+    def make(self, content: bytes, tmp_path: Path) -> ByteSource:
+        return FileSource(written(content, tmp_path))
+
+    def test_holes_are_left_out(self, source: ByteSource) -> None:
+        ranges = list(source.data_ranges(0, source.size))
+        if ranges == [(0, source.size)]:
+            pytest.skip("NOT TESTED: this file system has no holes")
+        assert ranges == [(0, 4096), (32_768, len(CONTENT))]
+
+    def test_reading_after_closing_is_an_error(self, source: ByteSource) -> None:
+        source.close()
+        with pytest.raises(SourceError) as caught:
+            source.read(0, 1)
+        assert caught.value.errno == errno.EBADF
+
+    def test_what_is_cut_off_after_opening_reads_as_zeros(self, tmp_path: Path) -> None:
+        path = written(CONTENT, tmp_path)
+        with FileSource(path) as source:
+            os.truncate(path, 100)
+            assert source.read(0, 200) == CONTENT[:100] + bytes(100)
+            assert list(source.data_ranges(0, source.size))[-1][1] <= 4096
+
+    def test_a_system_that_cannot_tell_holes(
+        self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, "lseek", refuse)
+        assert list(source.data_ranges(5, 70_000)) == [(5, len(CONTENT))]
+
+    def test_the_system_delivers_in_pieces(
+        self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = os.preadv
+        monkeypatch.setattr(os, "preadv", lambda fd, b, at: whole(fd, [b[0][:7]], at))
+        assert source.read(1, 100) == CONTENT[1:101]
+
+    def test_an_error_of_the_system_names_the_offset(
+        self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "preadv", fail)
+        with pytest.raises(
+            SourceError, match="cannot read at offset 0x123: Input/output"
+        ) as caught:
+            source.read(0x123, 8)
+        assert (caught.value.errno, caught.value.filename) == (errno.EIO, source.name)
+
+    def test_it_knows_what_it_takes_up(self, source: ByteSource) -> None:
+        assert 0 <= (source.allocated() or 0) <= 2 * len(CONTENT)
+
+
+class TestMemory(SourceContract):
+    def make(self, content: bytes, tmp_path: Path) -> ByteSource:
+        return MemorySource(content)
+
+    def test_a_change_of_the_bytes_shows(self) -> None:
+        data = bytearray(b"abc")
+        source = MemorySource(data)
+        data[1] = 0x78
+        assert source.read(0, 3) == b"axc"
+
+
+class TestCounting(SourceContract):
+    def make(self, content: bytes, tmp_path: Path) -> ByteSource:
+        return CountingSource(FileSource(written(content, tmp_path)))
+
+    def test_it_counts_reads_and_bytes(self) -> None:
+        source = CountingSource(MemorySource(b"12345"))
+        source.read(0, 2)
+        source.read(4, 10)
+        source.read(10, 10)
+        assert (source.reads, source.bytes_read) == (2, 3)
+
+
+class TestFailing(SourceContract):
+    def make(self, content: bytes, tmp_path: Path) -> ByteSource:
+        return FailingSource(MemorySource(content, "disk"))
+
+    @pytest.mark.parametrize(("offset", "length"), [(10, 1), (19, 1), (0, 100), (15, 2), (0, 11)])
+    def test_it_fails_where_it_should(self, offset: int, length: int) -> None:
+        source = FailingSource(MemorySource(bytes(100), "disk"), (10, 20))
+        with pytest.raises(SourceError, match=f"offset {max(10, offset):#x}") as caught:
+            source.read(offset, length)
+        assert (caught.value.errno, caught.value.filename) == (errno.EIO, "disk")
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, 10), (20, 80), (10, 0), (200, 5)])
+    def test_it_reads_elsewhere(self, offset: int, length: int) -> None:
+        source = FailingSource(MemorySource(bytes(100)), (10, 20))
+        assert source.read(offset, length) == bytes(length)
+
+
+class TestBlockDevice(SourceContract):
+    """A device has whole sectors, and no length that ``stat`` could tell."""
+
+    multiple = SECTOR
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Iterator[ByteSource]:  # type: ignore[override]
+        with loop_device(written(CONTENT, tmp_path)) as device, FileSource(device) as source:
+            assert device.stat().st_size == 0
+            yield source
+
+    def make(self, content: bytes, tmp_path: Path) -> ByteSource:
+        pytest.skip("only devices of the contract's content are made")
