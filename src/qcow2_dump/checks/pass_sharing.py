@@ -14,6 +14,7 @@ from qcow2_dump.checks.findings import Claimant, Finding
 from qcow2_dump.checks.owners.claimants import ClaimantFinder
 from qcow2_dump.checks.owners.claims import GUEST_KINDS, Claims
 from qcow2_dump.checks.trees import LISTED_TREES
+from qcow2_dump.ondisk import arrays
 
 __all__ = ["SharingFacts", "check_sharing"]
 
@@ -42,7 +43,8 @@ def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
     low = [finding for finding in facts.log.kept("refcount.low") if finding.cluster is not None]
     suspects = shared.first(max(facts.log.limit, _EXAMINED))
     found.unstored = facts.refcounts.rebuild
-    wanted = np.union1d(suspects, np.array([f.cluster for f in low], dtype=np.int64))
+    named = np.array([f.cluster for f in low], dtype=np.int64)
+    wanted = arrays.distinct(np.concatenate([suspects, named]))
     if not len(wanted) and not len(shared):
         return
     finder = ClaimantFinder(facts, wanted.astype(np.int64))
