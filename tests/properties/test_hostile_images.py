@@ -330,7 +330,7 @@ def examine(data: bytes, *, deep: bool) -> None:
 
 # The same examples in every run; whoever looks for more lets hypothesis loose by hand.
 ENOUGH = settings(
-    max_examples=250,
+    max_examples=1000,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

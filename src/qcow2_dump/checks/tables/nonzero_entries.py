@@ -21,10 +21,12 @@ def read_nonzero(
     Each piece is their file offsets (int64) and their values (uint64). Both bounds are multiples
     of 8. Raises SourceError when they cannot be read.
     """
+    behind = start
     for data, hole in source.data_ranges(start, end):
         # A hole may start and end anywhere, also within an entry.
-        for first in range(data & ~7, hole, _READ):
-            raw = arrays.decode_u64(source.read(first, min(_READ, (hole - first + 7) & ~7)))
+        first_entry, behind = max(data & ~7, behind), (hole + 7) & ~7
+        for first in range(first_entry, behind, _READ):
+            raw = arrays.decode_u64(source.read(first, min(_READ, behind - first)))
             used = np.flatnonzero(raw)
             if len(used):
                 yield first + used * 8, raw[used]

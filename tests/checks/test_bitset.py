@@ -1,0 +1,80 @@
+"""A set of cluster indices, compared with a set of integers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcow2_dump.checks.bitset import BitSet
+
+SIZE = 1000
+members = st.sets(st.integers(0, SIZE - 1), max_size=60)
+
+
+def indices(values: object) -> np.ndarray:
+    return np.array(sorted(values), dtype=np.int64)  # type: ignore[call-overload]
+
+
+def made_of(values: set[int]) -> BitSet:
+    found = BitSet(SIZE)
+    found.add(indices(values))
+    return found
+
+
+@given(members, members)
+def test_it_holds_what_was_added(first: set[int], second: set[int]) -> None:
+    found = made_of(first)
+    found.add(indices(second))
+    held = first | second
+    assert len(found) == len(held)
+    assert bool(found) == bool(held)
+    assert np.flatnonzero(found.contains(np.arange(SIZE))).tolist() == sorted(held)
+    assert [i for chunk in found.chunks() for i in chunk.tolist()] == sorted(held)
+
+
+@given(members, st.integers(0, 70))
+def test_the_smallest_members(values: set[int], limit: int) -> None:
+    assert made_of(values).first(limit).tolist() == sorted(values)[:limit]
+
+
+@given(members, st.integers(0, SIZE), st.integers(0, SIZE))
+def test_flags_of_a_range(values: set[int], first: int, end: int) -> None:
+    first, end = sorted((first, end))
+    assert made_of(values).flags(first, end).tolist() == [i in values for i in range(first, end)]
+
+
+@given(st.integers(0, SIZE // 8), st.lists(st.booleans(), max_size=80))
+def test_flags_are_stored_over_what_was_there(at: int, flags: list[bool]) -> None:
+    found = made_of(set(range(SIZE)))
+    found.store(8 * at, np.array(flags, dtype=np.bool_))
+    stored = flags[: SIZE - 8 * at]
+    # A last, incomplete byte is cleared as a whole.
+    behind = min(SIZE, 8 * at + -(-len(stored) // 8) * 8)
+    expected = [True] * (8 * at) + stored + [False] * (behind - 8 * at - len(stored))
+    expected += [True] * (SIZE - behind)
+    assert found.contains(np.arange(SIZE)).tolist() == expected
+
+
+def test_added_twice_at_once() -> None:
+    found = BitSet(16)
+    found.add(np.array([3, 3, 5, 3], dtype=np.int64))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9])
+def test_small_sizes(size: int) -> None:
+    found = BitSet(size)
+    assert not found
+    found.add(np.arange(size))
+    assert len(found) == size
+    assert found.first(100).tolist() == list(range(size))
+
+
+def test_chunks_come_in_order_from_far_apart() -> None:
+    far = [0, 8 * 65_536 - 1, 8 * 65_536, 5_000_000]
+    found = BitSet(5_000_001)
+    found.add(np.array(far[::-1], dtype=np.int64))
+    chunks = list(found.chunks())
+    assert np.concatenate(chunks).tolist() == far
+    assert found.first(2).tolist() == far[:2]
+    assert found.first(0).tolist() == []
