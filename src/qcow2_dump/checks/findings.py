@@ -52,7 +52,9 @@ class Finding:
     ``expected`` what it should. ``trees`` names the first trees that reach the place (``active``
     or a snapshot's ID) and ``trees_total`` says how many do. ``count`` is its share of the totals,
     where a place counts once per walk that meets it, as in ``qemu-img check``. ``cluster`` is a
-    host cluster index; guest offset and length are in bytes.
+    host cluster index; guest offset and length are in bytes. ``claimants`` are the first owners of
+    a cluster and ``claimants_total`` says how many there are: at least so many, where the message
+    says so, since not all of millions are told apart.
     """
 
     code: str
