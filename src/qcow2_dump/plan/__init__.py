@@ -1,0 +1,1 @@
+"""What would be written: byte ranges and their order. Knows nothing of qcow2."""

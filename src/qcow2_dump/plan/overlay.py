@@ -1,0 +1,132 @@
+"""A source as it would be after some writes (architecture, idea 5)."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+from qcow2_dump.plan.model import Plan, Resize, Step, Write
+from qcow2_dump.plan.spool import Blob
+from qcow2_dump.storage.base import ByteSource
+
+__all__ = ["OverlaySource"]
+
+
+class OverlaySource(ByteSource):
+    """Another source under a growing layer of writes; nothing is ever written to it.
+
+    Does not close the source below.
+    """
+
+    def __init__(self, inner: ByteSource, plan: Plan | None = None) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.size = inner.size
+        # Disjoint stretches, sorted by where they start.
+        self._starts: list[int] = []
+        self._blobs: list[Blob] = []
+        # What of the source below still shows: less than it has after it was cut.
+        self._shown = inner.size
+        if plan is not None:
+            self.take(plan.steps)
+
+    def take(self, steps: Iterable[Step]) -> None:
+        """Show the image as it is after some more steps."""
+        for step in steps:
+            if isinstance(step, Write):
+                self.put(step.offset, step.new)
+            elif isinstance(step, Resize):
+                self.resize(step.new)
+
+    def put(self, offset: int, blob: Blob) -> None:
+        """Lay some bytes over those at an offset; the source grows to hold them."""
+        end = offset + blob.length
+        if not blob.length:
+            return
+        first, last, kept = self._cut(offset, end)
+        kept.append((offset, blob))
+        kept.sort(key=lambda stretch: stretch[0])
+        self._starts[first:last] = [start for start, _ in kept]
+        self._blobs[first:last] = [held for _, held in kept]
+        self.size = max(self.size, end)
+
+    def resize(self, size: int) -> None:
+        """Cut the source off, or let it grow by zeros."""
+        if size < self.size:
+            first, last, kept = self._cut(size, self.size)
+            self._starts[first:last] = [start for start, _ in kept]
+            self._blobs[first:last] = [held for _, held in kept]
+            self._shown = min(self._shown, size)
+        self.size = size
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Read from the writes where there are any, from the source below elsewhere."""
+        length = max(0, min(len(buffer), self.size - offset))
+        below = max(0, min(length, self._shown - offset))
+        if below:
+            self.inner.read_into(offset, buffer[:below])
+        if below < length:
+            buffer[below:length] = bytes(length - below)
+        end = offset + length
+        for at in range(*self._touched(offset, end)):
+            start, blob = self._starts[at], self._blobs[at]
+            low, high = max(start, offset), min(start + blob.length, end)
+            buffer[low - offset : high - offset] = blob.read(low - start, high - low)
+        return length
+
+    def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where the source below holds data, and where the writes do."""
+        end = min(end, self.size)
+        here = None
+        for low, high in self._all_ranges(start, end):
+            if here is not None and low <= here[1]:
+                here = (here[0], max(here[1], high))
+                continue
+            if here is not None:
+                yield here
+            here = (low, high)
+        if here is not None:
+            yield here
+
+    def is_being_written(self) -> bool:
+        """Ask the source below."""
+        return self.inner.is_being_written()
+
+    def allocated(self) -> int | None:
+        """Ask the source below."""
+        return self.inner.allocated()
+
+    def _all_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The ranges of both, by their starts."""
+        first, last = self._touched(start, end)
+        written = iter(
+            (max(at, start), min(at + blob.length, end))
+            for at, blob in zip(self._starts[first:last], self._blobs[first:last], strict=True)
+            if blob.spool is not None
+        )
+        following = next(written, None)
+        for low, high in self.inner.data_ranges(start, min(end, self._shown)):
+            while following is not None and following[0] <= low:
+                yield following
+                following = next(written, None)
+            yield low, high
+        while following is not None:
+            yield following
+            following = next(written, None)
+
+    def _touched(self, start: int, end: int) -> tuple[int, int]:
+        """Which stretches a range touches: the first, and the one after the last."""
+        first = bisect_right(self._starts, start) - 1
+        if first < 0 or self._starts[first] + self._blobs[first].length <= start:
+            first += 1
+        return first, max(first, bisect_left(self._starts, end))
+
+    def _cut(self, start: int, end: int) -> tuple[int, int, list[tuple[int, Blob]]]:
+        """Which stretches a range touches, and what remains of them outside of it."""
+        first, last = self._touched(start, end)
+        kept: list[tuple[int, Blob]] = []
+        for at in range(first, last):
+            low, blob = self._starts[at], self._blobs[at]
+            if low < start:
+                kept.append((low, blob.cut(0, start - low)))
+            if low + blob.length > end:
+                kept.append((end, blob.cut(end - low, low + blob.length - end)))
+        return first, last, kept

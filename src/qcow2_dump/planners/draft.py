@@ -1,0 +1,207 @@
+"""The image as it will be: planners put changes into stages, and a plan is made of them.
+
+The stages are the order of writes of the repair rules (section 2), so that a planner cannot get
+it wrong. The image as drafted can be read and checked at any time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.image.image import Image
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import SECTOR_SIZE
+from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
+from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.spool import Blob, Spool
+
+__all__ = ["Draft", "Stage"]
+
+
+class Stage(IntEnum):
+    """When a change is made; the disk has all of a stage before the next one is begun."""
+
+    PREPARE = 0
+    """The file grows; unknown autoclear bits go."""
+    CLEAR_COPIED = 1
+    RAISE = 2
+    """Refcounts that rise."""
+    NEW = 3
+    """Structures and copies of data that nothing points to yet."""
+    SWITCH = 4
+    """Pointers and mapping entries."""
+    LOWER = 5
+    """Refcounts that fall."""
+    SET_COPIED = 6
+    FLAGS = 7
+    """The dirty and the corrupt flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    offset: int
+    new: Blob
+    mask: Blob | None
+    field: Field
+    reason: str
+
+
+class Draft:
+    """Changes to an image that nobody has written yet.
+
+    ``image`` is the image as found, ``overlay`` the source as it would be.
+    """
+
+    def __init__(self, image: Image, title: str) -> None:
+        self.image = image
+        self.title = title
+        self.overlay = OverlaySource(image.source)
+        self._spool = Spool()
+        self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
+        self._size: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was put into it."""
+        return self._size is None and not any(self._puts.values())
+
+    @property
+    def new_size(self) -> int:
+        """The length of the file in bytes as drafted."""
+        return self.image.source.size if self._size is None else self._size
+
+    def put(
+        self,
+        stage: Stage,
+        offset: int,
+        new: bytes,
+        field: Field,
+        reason: str,
+        *,
+        mask: bytes | None = None,
+    ) -> None:
+        """Have some bytes written in a stage.
+
+        Only the bits of ``mask`` are changed, where there is one: what an earlier stage makes of
+        the others stays. Changes of one place are put in the order of their stages.
+        """
+        held = None if mask is None else self._spool.put(mask)
+        put = _Put(offset, self._spool.put(new), held, field, reason)
+        self._puts[stage].append(put)
+        self.overlay.put(offset, self._resulting(put, self.overlay)[1])
+
+    def put_words(
+        self,
+        stage: Stage,
+        offset: int,
+        old: NDArray[np.uint64],
+        new: NDArray[np.uint64],
+        field: Field,
+        reason: str,
+    ) -> None:
+        """Have some big-endian words written: only the bits in which they differ (uint64[n])."""
+        changed = arrays.encode_u64(old ^ new)
+        self.put(stage, offset, arrays.encode_u64(new), field, reason, mask=changed)
+
+    def grow(self, size: int) -> None:
+        """Have the file grow to so many bytes, before anything else is done."""
+        if size > self.new_size:
+            self._size = size
+            self.overlay.resize(size)
+
+    def drafted(self) -> Image:
+        """The image as it would be. Raises as `Image` does when nobody could read it."""
+        return Image(self.overlay, self.image.resolver)
+
+    def build(self) -> Plan:
+        """The plan. It owns the bytes that were put into the draft."""
+        plan = Plan(self.title, self.image.source.size, spool=self._spool)
+        running = OverlaySource(self.image.source)
+        for stage in Stage:
+            steps = list(self._steps(stage, running))
+            if steps and plan.steps:
+                plan.steps.append(Barrier())
+            plan.steps += steps
+        if plan.steps:
+            plan.steps.append(Barrier())
+        return plan
+
+    def close(self) -> None:
+        """Give up the bytes, and with them those of a plan that was built."""
+        self._spool.close()
+
+    def _steps(self, stage: Stage, running: OverlaySource) -> Iterator[Step]:
+        """The steps of one stage, each against the image as it is by then."""
+        if stage is Stage.PREPARE and self._size is not None:
+            yield Resize(self.image.source.size, self._size, "file.grow")
+            running.resize(self._size)
+        for put in sorted(self._puts[stage], key=lambda put: put.offset):
+            write = self._write(put, running)
+            if write is not None:
+                running.put(write.offset, write.new)
+                yield write
+
+    def _resulting(self, put: _Put, source: OverlaySource) -> tuple[bytes, Blob]:
+        """The bytes at a place, and what a change makes of them."""
+        old = source.read(put.offset, put.new.length)
+        if put.mask is None:
+            return old, put.new
+        mask, new = int.from_bytes(put.mask.read()), int.from_bytes(put.new.read())
+        result = int.from_bytes(old) & ~mask | new & mask
+        return old, self._spool.put(result.to_bytes(len(old)))
+
+    def _write(self, put: _Put, running: OverlaySource) -> Write | None:
+        old, new = self._resulting(put, running)
+        result = new.read()
+        if old == result:
+            return None
+        start, end = _changed_sectors(put.offset, old, result)
+        field = _moved(put.field, start)
+        return Write(
+            offset=put.offset + start,
+            old=self._spool.put(old[start:end]),
+            new=new.cut(start, end - start),
+            field=field,
+            reason=put.reason,
+            count=_changed_units(field.unit_bits, old[start:end], result[start:end]),
+        )
+
+
+def _changed_sectors(offset: int, old: bytes, new: bytes) -> tuple[int, int]:
+    """The stretch of whole sectors that holds all differences: start and end in the bytes."""
+    before, after = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
+    differing = np.flatnonzero(before != after)
+    first, last = offset + int(differing[0]), offset + int(differing[-1])
+    start = max(offset, first // SECTOR_SIZE * SECTOR_SIZE)
+    end = min(offset + len(old), (last // SECTOR_SIZE + 1) * SECTOR_SIZE)
+    return start - offset, end - offset
+
+
+def _moved(field: Field, start: int) -> Field:
+    """The field of what lies ``start`` bytes further on."""
+    if not field.unit_bits or not start:
+        return field
+    units = start * 8 // field.unit_bits
+    guest = field.guest_offset
+    return replace(
+        field,
+        first=field.first + units,
+        guest_offset=None if guest is None else guest + units * field.guest_step,
+    )
+
+
+def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
+    """How many units differ; bytes without units are one."""
+    if not unit_bits:
+        return 1
+    differing = np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)
+    if unit_bits >= 8:
+        whole = len(old) // (unit_bits // 8) * (unit_bits // 8)
+        return int(np.count_nonzero(differing[:whole].reshape(-1, unit_bits // 8).any(axis=1)))
+    order = unit_bits.bit_length() - 1
+    return int(
+        np.count_nonzero(arrays.unpack_refcounts(old, order) != arrays.unpack_refcounts(new, order))
+    )
