@@ -13,6 +13,10 @@ what was asked. Every exception knows its errno, from which the exit status foll
     +-- FormatError (ValueError)    the bytes cannot be interpreted at all
     |   +-- NotQcow2Error           no qcow2 magic                           EINVAL
     |   +-- UnsupportedError        a version or feature that is unknown     ENOTSUP
+    +-- PlanError                   a plan must not be carried out           EINVAL
+    |   +-- StalePlanError          the image changed since it was made      EBUSY
+    |   +-- UnsafePlanError         it would lose something, or cannot be    EINVAL
+    +-- JournalError                an undo file that cannot be used         EIO
     +-- LockedError                 somebody else has locked the image       EBUSY
 """
 
@@ -20,12 +24,16 @@ import errno as _errno
 
 __all__ = [
     "FormatError",
+    "JournalError",
     "LockedError",
     "NotQcow2Error",
+    "PlanError",
     "Qcow2Error",
     "RequestError",
     "SourceError",
+    "StalePlanError",
     "TruncatedError",
+    "UnsafePlanError",
     "UnsupportedError",
 ]
 
@@ -73,6 +81,28 @@ class UnsupportedError(FormatError):
     """A qcow2 image of a version, or with an incompatible feature, that nobody here knows."""
 
     errno = _errno.ENOTSUP
+
+
+class PlanError(Qcow2Error):
+    """A change that must not be made; nothing was written."""
+
+    errno = _errno.EINVAL
+
+
+class StalePlanError(PlanError):
+    """The image does not hold what the plan expects: somebody has changed it meanwhile."""
+
+    errno = _errno.EBUSY
+
+
+class UnsafePlanError(PlanError):
+    """The change would lose something that was not given up, or there is no room for it."""
+
+
+class JournalError(Qcow2Error):
+    """An undo file is altered, cut off or of another image, or the image was used since."""
+
+    errno = _errno.EIO
 
 
 class LockedError(Qcow2Error):
