@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that the tools are there which the tests and benchmarks judge by: qemu-img and qemu-io,
+# Make sure that the tools are there which the tests and benchmarks judge by: the tools of QEMU,
 # without which nothing can be said, and with --all the shells and formatters that few tests need.
 set -eu
 
@@ -18,10 +18,12 @@ install() {
 }
 
 all_of qemu-img qemu-io || install qemu-utils
-if ! all_of qemu-img qemu-io; then
-    echo "qemu-img and qemu-io are missing: install them" \
-        "(Debian and Ubuntu: apt-get install qemu-utils; Fedora: dnf install qemu-img;" \
-        "Arch: pacman -S qemu-img; macOS: brew install qemu)." >&2
+all_of qemu-storage-daemon || install qemu-system-common
+if ! all_of qemu-img qemu-io qemu-storage-daemon; then
+    echo "qemu-img, qemu-io and qemu-storage-daemon are not all there: install them" \
+        "(Debian and Ubuntu: apt-get install qemu-utils qemu-system-common;" \
+        "Fedora: dnf install qemu-img; Arch: pacman -S qemu-img qemu-storage-daemon;" \
+        "macOS: brew install qemu)." >&2
     exit 1
 fi
 

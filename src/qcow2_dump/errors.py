@@ -8,7 +8,7 @@ what was asked. Every exception knows its errno, from which the exit status foll
 
     Qcow2Error
     +-- RequestError                what was asked makes no sense            EINVAL
-    +-- SourceError (OSError)       bytes could not be had                   as the system said
+    +-- SourceError (OSError)       bytes could not be had or put            as the system said
     |   +-- TruncatedError          a structure that must exist is cut off   EIO
     +-- FormatError (ValueError)    the bytes cannot be interpreted at all
     |   +-- NotQcow2Error           no qcow2 magic                           EINVAL
@@ -51,7 +51,7 @@ class RequestError(Qcow2Error):
 
 
 class SourceError(Qcow2Error, OSError):
-    """Bytes could not be read: missing file, no permission, not a disk image, I/O error.
+    """Bytes could not be read or written: missing file, no permission, not a disk image, I/O error.
 
     Made like an OSError: ``SourceError(errno, reason, filename)``.
     """

@@ -35,7 +35,8 @@ def test_a_writer_ends_the_run(disk: Path) -> None:
             done = run(*line.split(), disk)
             assert done.returncode == 240, line
             assert done.stdout == ""
-            said = f"{disk}: qemu-io (process {process}) has it open for writing\n"
+            holder = f"qemu-io (process {process}: qemu-io -f qcow2 {disk})"
+            said = f"{disk}: {holder} has it open for writing\n"
             assert done.stderr.endswith(said), line
         refused = run("check", "--lock", "--json", disk)
         assert json.loads(refused.stdout)["errno"] == "EBUSY"

@@ -52,7 +52,8 @@ def test_a_writer_is_in_the_way(disk: Path, source: FileSource) -> None:
         with pytest.raises(LockedError) as caught:
             source.lock()
         said = str(caught.value)
-        assert said == f"qemu-io (process {process}) has it open for writing"
+        command = f"qemu-io -f qcow2 {disk}"
+        assert said == f"qemu-io (process {process}: {command}) has it open for writing"
         assert caught.value.errno == errno.EBUSY
         assert lock_holder(source.fileno(), 102) is None
     assert not source.is_being_written()

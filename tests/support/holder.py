@@ -1,9 +1,12 @@
-"""A qemu-io that holds an image open while a test looks at it."""
+"""QEMU programs that hold an image open while a test looks at it."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.tools import require_tool
 
 
 @contextmanager
@@ -28,3 +31,33 @@ def qemu_holding(path: Path, *flags: str) -> Iterator[int]:
             process.stdin.close()
             process.stdout.read()
     assert process.returncode == 0
+
+
+@contextmanager
+def daemon_holding(path: Path, *options: str) -> Iterator[int]:
+    """Have qemu-storage-daemon open an image; gives its process number.
+
+    ``options`` are of both block nodes, such as ``read-only=on``.
+    """
+    daemon = require_tool("qemu-storage-daemon", "an image that it holds")
+    ready = path.with_name(path.name + ".pid")
+    file = ["driver=file", "node-name=file", f"filename={path}", *options]
+    qcow2 = ["driver=qcow2", "node-name=qcow2", "file=file", *options]
+    with subprocess.Popen(
+        [
+            daemon,
+            *("--blockdev", ",".join(file)),
+            *("--blockdev", ",".join(qcow2)),
+            *("--pidfile", str(ready)),
+        ]
+    ) as process:
+        try:
+            # It writes its number once all that it was told is open.
+            while not ready.exists():
+                assert process.poll() is None, "qemu-storage-daemon did not start"
+                time.sleep(0.01)
+            yield process.pid
+        finally:
+            process.terminate()
+            process.wait()
+            ready.unlink(missing_ok=True)

@@ -1,109 +1,20 @@
-"""A regular file or a block device as a source of bytes, read with ``preadv``."""
+"""A regular file or a block device as a source of bytes that is only read."""
 
-import errno
 import os
-import stat
-from collections.abc import Iterator
 
-from qcow2_dump.errors import SourceError
-from qcow2_dump.storage.base import ByteSource
+from qcow2_dump.storage.open_file import OpenFile
 
 __all__ = ["FileSource"]
 
 
-class FileSource(ByteSource):
-    """A file or block device, opened for reading only.
-
-    Raises SourceError when it cannot be opened, or is neither a regular file nor a block device
-    (a FIFO would hang, a terminal would never end).
-    """
+class FileSource(OpenFile):
+    """A file or block device, opened for reading only. Raises SourceError as `OpenFile` does."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = os.fspath(path)
-        self._fd = _open_for_reading(self.name)
-        try:
-            self.size = _size_of(self._fd, self.name)
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def read_at(self, offset: int, buffer: memoryview) -> int:
-        """Read from ``offset`` bytes on until the buffer is full or the file ends."""
-        done = 0
-        while done < len(buffer):
-            try:
-                got = os.preadv(self._fd, [buffer[done:]], offset + done)
-            except OSError as error:
-                reason = f"cannot read at offset {offset + done:#x}: {error.strerror}"
-                raise SourceError(error.errno or errno.EIO, reason, self.name) from error
-            if got == 0:
-                break
-            done += got
-        return done
-
-    def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The parts of a range that the file system says hold data."""
-        end = min(end, self.size)
-        while start < end:
-            try:
-                data = os.lseek(self._fd, start, os.SEEK_DATA)
-                hole = os.lseek(self._fd, data, os.SEEK_HOLE)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    # A device or file system that cannot tell: all of it may be data.
-                    yield start, end
-                return
-            if data >= end:
-                return
-            yield data, min(hole, end)
-            start = hole
-
-    def allocated(self) -> int | None:
-        """What the file takes up on its file system, in bytes; 0 for a device."""
-        # The unit of st_blocks is 512 bytes, whatever the block size of the file system.
-        return os.fstat(self._fd).st_blocks * 512
-
-    def fileno(self) -> int:
-        """The descriptor, for asking the system about the file."""
-        return self._fd
+        super().__init__(path, os.O_RDONLY)
 
     def lock(self) -> None:
         """Keep writers out until the file is closed. Raises as `take_read_locks` does."""
         from qcow2_dump.storage.locks import take_read_locks
 
         take_read_locks(self._fd, self.name)
-
-    def is_being_written(self) -> bool:
-        """Whether somebody says so with a lock of QEMU's kind."""
-        from qcow2_dump.storage.locks import is_being_written
-
-        return is_being_written(self._fd)
-
-    def close(self) -> None:
-        """Close the file; closing twice does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _open_for_reading(name: str) -> int:
-    try:
-        # O_NONBLOCK: opening a FIFO must fail below instead of waiting for a writer.
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise SourceError(error.errno or errno.EIO, error.strerror or str(error), name) from error
-    except ValueError as error:
-        raise SourceError(errno.EINVAL, f"not a path: {error}", name) from error
-
-
-def _size_of(fd: int, name: str) -> int:
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISDIR(mode):
-        raise SourceError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-        raise SourceError(errno.EINVAL, "neither a regular file nor a block device", name)
-    try:
-        # st_size of a block device is 0; its end is found by seeking.
-        return os.lseek(fd, 0, os.SEEK_END)
-    except OSError as error:
-        raise SourceError(error.errno or errno.EIO, error.strerror or str(error), name) from error

@@ -1,9 +1,10 @@
-"""QEMU's image locks on Linux: read locks on single bytes of the file itself.
+"""QEMU's image locks on Linux: locks on single bytes of the file itself.
 
 QEMU locks bytes whatever the file holds there, with locks that belong to the open file. Byte
 100 + n says "I do this", 200 + n "I do not let others do this"; n is 0 for reading what does not
 change, 1 for writing, 3 for resizing. Whoever comes takes its own bytes first and then asks for
-those that would be in its way, so that of two who come at once one always notices.
+those that would be in its way, so that of two who come at once one always notices. QEMU takes
+read locks only; one write lock over all of these bytes is in everybody's way, readers included.
 
 The locks are advice. They bind nobody who does not ask, and are not seen from another machine
 whose file system does not share them.
@@ -18,13 +19,15 @@ import sys
 from qcow2_dump.errors import LockedError, SourceError
 from qcow2_dump.storage.lock_holders import lock_holder
 
-__all__ = ["is_being_written", "take_read_locks"]
+__all__ = ["is_being_written", "take_read_locks", "take_write_lock"]
 
 _READS, _WRITES, _RESIZES = 100, 101, 103
 _NO_READING, _NO_WRITING, _NO_RESIZING = 200, 201, 203
+_FIRST, _LAST = 100, 204
 
 # struct flock: type, whence, start and length in bytes, and the pid, which has to be 0.
 _FLOCK = struct.Struct("@hhqqi")
+_HELD = (errno.EAGAIN, errno.EACCES)
 _NO_SUCH_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -46,9 +49,28 @@ def take_read_locks(fd: int, name: str) -> None:
         raise
     except OSError as error:
         _release(fd)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
+        if error.errno in _HELD:
             raise _locked(fd, _READS) from error
-        raise _no_locks(error, name) from error
+        raise _no_locks(error, name, "read it without --lock") from error
+
+
+def take_write_lock(fd: int, name: str, *, force_unlocked: bool = False) -> bool:
+    """Lock a file for changing it: nobody else may have it open, not even for reading.
+
+    One exclusive lock over bytes 100 to 204, which lasts until ``fd``, a descriptor for reading
+    and writing, is closed; ``name`` is for messages. Returns True, or False where the file system
+    has no such locks and ``force_unlocked`` says to go on. Raises LockedError when somebody holds
+    a lock there, whatever was forced, and SourceError (ENOTSUP) when there are no such locks.
+    """
+    try:
+        _set(fd, fcntl.F_WRLCK, _FIRST, _LAST + 1 - _FIRST)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise _in_the_way(fd) from error
+        if force_unlocked and error.errno in _NO_SUCH_LOCKS:
+            return False
+        raise _no_locks(error, name, "--force-unlocked changes it all the same") from error
+    return True
 
 
 def is_being_written(fd: int) -> bool:
@@ -80,7 +102,7 @@ def _is_held(fd: int, byte: int) -> bool:
 
 def _release(fd: int) -> None:
     try:
-        _set(fd, fcntl.F_UNLCK, _READS, _NO_RESIZING + 1 - _READS)
+        _set(fd, fcntl.F_UNLCK, _FIRST, _LAST + 1 - _FIRST)
     except OSError:
         return  # where no lock can be given back, none could be taken
 
@@ -92,8 +114,20 @@ def _locked(fd: int, byte: int) -> LockedError:
     return LockedError(f"{lock_holder(fd, byte) or 'somebody'} {what}")
 
 
-def _no_locks(error: OSError, name: str) -> SourceError:
+def _in_the_way(fd: int) -> LockedError:
+    """Whoever holds any of the bytes, and for what as far as that can still be told."""
+    try:
+        # A reader that lets nobody write holds 201 and 203: they say nothing of writing.
+        for byte in (_NO_READING, _WRITES, _RESIZES):
+            if _is_held(fd, byte):
+                return _locked(fd, byte)
+    except OSError:
+        pass  # gone again: what matters is that it was there
+    return LockedError(f"{lock_holder(fd, _FIRST, _LAST) or 'somebody'} has it open")
+
+
+def _no_locks(error: OSError, name: str, instead: str) -> SourceError:
     if error.errno not in _NO_SUCH_LOCKS:
         return SourceError(error.errno, f"cannot be locked: {error.strerror}", name)
-    reason = f"its file system has no locks like QEMU's ({error.strerror}); read it without --lock"
+    reason = f"its file system has no locks like QEMU's ({error.strerror}); {instead}"
     return SourceError(errno.ENOTSUP, reason, name)
