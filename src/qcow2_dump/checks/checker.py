@@ -16,7 +16,7 @@ import numpy as np
 from qcow2_dump.checks.catalogue import Severity
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import FindingLog
-from qcow2_dump.checks.leaks.triage import triage_leaks
+from qcow2_dump.checks.leaks.triage import LeakJudgement, triage_leaks
 from qcow2_dump.checks.mapping.tree_statistics import tree_statistics
 from qcow2_dump.checks.pass_beyond import check_beyond_end
 from qcow2_dump.checks.pass_bitmaps import check_bitmaps
@@ -51,6 +51,9 @@ class Step:
 class Checker:
     """Checks one image. ``run`` does the work, ``result`` says what was found so far.
 
+    ``facts``, ``leaks`` and ``judgement`` (None without leaks) are for planners, which cannot work
+    from findings: these are capped.
+
     Given ``only`` some of its trees, nothing can be said of refcounts and of what depends on
     them: COPIED flags, leaks, clusters with several owners. The header, the snapshot table, the
     bitmaps and the tables of these trees are judged.
@@ -68,7 +71,8 @@ class Checker:
         self._deep = deep
         self._only = only
         self._complete = False
-        self._triage = LeakTriage()
+        self.judgement: LeakJudgement | None = None
+        self.leaks = LeakMap(0)
         ignored = frozenset[str]() if only is None else _needs_refcounts(image)
         self.log = FindingLog(limit=max_findings, ignored=ignored)
         self.facts = CheckFacts.of(image, self.log, only)
@@ -94,14 +98,14 @@ class Checker:
         """All that takes a walk over every tree."""
         facts = self.facts
         yield from self._count_references()
-        leaks = LeakMap(facts.references.size)
-        yield from _steps("comparing", self._block_bytes, compare_refcounts(facts, leaks))
+        self.leaks = LeakMap(facts.references.size)
+        yield from _steps("comparing", self._block_bytes, compare_refcounts(facts, self.leaks))
         check_beyond_end(facts)
         sharing = SharingFacts()
         yield from _steps("owners", self._table_bytes, check_sharing(facts, sharing))
         if self._deep:
             yield from self._read_streams()
-        self._triage = triage_leaks(facts, leaks, sharing)
+        self.judgement = triage_leaks(facts, self.leaks, sharing)
 
     def _read_streams(self) -> Iterator[Step]:
         yield from _steps("streams", self._table_bytes, check_streams(self.facts))
@@ -154,7 +158,7 @@ class Checker:
             trees=tree_statistics(facts),
             refcount_table=facts.refcount_table,
             refcounts=facts.refcounts,
-            triage=self._triage,
+            triage=LeakTriage() if self.judgement is None else self.judgement.summary(self.leaks),
             tallies=self.log.tallies,
             findings=listed,
             omitted=self.log.total - len(listed),

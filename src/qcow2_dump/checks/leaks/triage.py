@@ -86,6 +86,16 @@ class LeakJudgement:
             return ~self.spared.contains(clusters)
         return self.unread.contains(clusters)
 
+    def summary(self, leaks: LeakMap) -> LeakTriage:
+        """The judgement in numbers."""
+        unreferenced, overcounted = len(leaks.unreferenced), len(leaks.overcounted)
+        orphans = overcounted if self.doubts else 0
+        if self.doubts or self.unstored:
+            orphans += unreferenced - len(self.spared)
+        else:
+            orphans += len(self.unread)
+        return LeakTriage(self.reasons, unreferenced + overcounted - orphans, orphans)
+
     @property
     def reasons(self) -> tuple[str, ...]:
         """All reasons, in words."""
@@ -97,19 +107,15 @@ class LeakJudgement:
         return found
 
 
-def triage_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakTriage:
-    """Judge the leaks, and put the judgement into their findings."""
-    unreferenced, overcounted = len(leaks.unreferenced), len(leaks.overcounted)
-    if not unreferenced and not overcounted:
-        return LeakTriage()
+def triage_leaks(
+    facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts
+) -> LeakJudgement | None:
+    """Judge the leaks, and put the judgement into their findings; None where nothing leaks."""
+    if not leaks.unreferenced and not leaks.overcounted:
+        return None
     judgement = judge_leaks(facts, leaks, sharing)
-    orphans = overcounted if judgement.doubts else 0
-    if judgement.doubts or judgement.unstored:
-        orphans += unreferenced - len(judgement.spared)
-    else:
-        orphans += len(judgement.unread)
     _annotate(facts, leaks, judgement)
-    return LeakTriage(judgement.reasons, unreferenced + overcounted - orphans, orphans)
+    return judgement
 
 
 def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakJudgement:
