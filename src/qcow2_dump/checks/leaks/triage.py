@@ -107,9 +107,7 @@ class LeakJudgement:
         return found
 
 
-def triage_leaks(
-    facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts
-) -> LeakJudgement | None:
+def triage_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakJudgement | None:
     """Judge the leaks, and put the judgement into their findings; None where nothing leaks."""
     if not leaks.unreferenced and not leaks.overcounted:
         return None

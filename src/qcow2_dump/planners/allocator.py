@@ -1,0 +1,175 @@
+"""Room for new structures (repair rules, section 2).
+
+The end of the file is the only place that nobody can have lost anything in. It must not move
+over an offset that something in the image names, though: what has never been there would look as
+if it had.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.tables.l2_batches import read_l2_batches
+from qcow2_dump.errors import UnsafePlanError
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.planners.checked import Checked
+from qcow2_dump.planners.draft import Draft
+
+__all__ = ["Allocator"]
+
+# Clusters whose content may be read in the search for a free one that holds only zeros.
+_READ_CLUSTERS = 4096
+_PIECE = 1 << 17
+
+
+class Allocator:
+    """Gives out host clusters that nothing uses.
+
+    ``can_grow`` is False for a device. ``replaces_blocks`` says that refcount blocks which lie
+    past the end are going to be given up, so that they need not be minded.
+    """
+
+    def __init__(
+        self, draft: Draft, found: Checked, *, can_grow: bool, replaces_blocks: bool = False
+    ) -> None:
+        self._draft = draft
+        self._found = found
+        self._can_grow = can_grow
+        self._replaces_blocks = replaces_blocks
+        self._next = found.facts.clusters
+        self._limit: int | None = None
+        self._free: Iterator[tuple[int, int]] | None = None
+        self._spare = (0, 0)
+        self.given: list[tuple[int, int]] = []
+
+    def allocate(self, clusters: int) -> int:
+        """The host offset in bytes of so many clusters in a row, which read as zeros.
+
+        Raises UnsafePlanError where there is no room that is certainly nobody's.
+        """
+        first = self._at_end(clusters)
+        if first is None:
+            first = self._inside(clusters)
+        self.given.append((first, first + clusters))
+        return first << self._found.facts.space.cluster_bits
+
+    def _at_end(self, clusters: int) -> int | None:
+        if not self._can_grow:
+            return None
+        if self._limit is None:
+            self._limit = _growth_limit(self._found, blocks=not self._replaces_blocks)
+        first = self._next
+        if first + clusters > self._limit:
+            return None
+        self._next = first + clusters
+        self._draft.grow(self._next << self._found.facts.space.cluster_bits)
+        return first
+
+    def _inside(self, clusters: int) -> int:
+        """A stretch of free clusters inside of the file."""
+        if self._free is None:
+            self._free = _free_stretches(self._found)
+        start, end = self._spare
+        while end - start < clusters:
+            start, end = next(self._free, (-1, -1))
+            if start < 0:
+                raise UnsafePlanError(
+                    f"there is no room for {clusters} new cluster{'s' * (clusters > 1)}: the file "
+                    "cannot grow without reaching offsets that damaged entries name, and no free "
+                    "cluster inside of it is empty"
+                    if self._can_grow
+                    else f"there is no room for {clusters} new cluster{'s' * (clusters > 1)}: no "
+                    "free cluster of the device is empty"
+                )
+        self._spare = (start + clusters, end)
+        return start
+
+
+def _growth_limit(found: Checked, *, blocks: bool) -> int:
+    """The cluster up to which the file may grow: what lies beyond by QEMU's rule stays so."""
+    facts = found.facts
+    if found.has("table.beyond-end", "bitmap.table", "file.truncated"):
+        return facts.clusters
+    limit = 1 << (63 - facts.space.cluster_bits)
+    for offsets, lengths in _pointers(found, blocks=blocks):
+        ends = offsets + lengths
+        beyond = ends >= facts.space.end + facts.space.cluster_size
+        if beyond.any():
+            limit = min(limit, (int(ends[beyond].min()) >> facts.space.cluster_bits) - 1)
+        inside = ~beyond & (offsets >= facts.space.length)
+        if inside.any():
+            return facts.clusters
+    return max(limit, facts.clusters)
+
+
+def _pointers(
+    found: Checked, *, blocks: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Offsets and lengths in bytes of all that the image refers to and that may be far out."""
+    facts = found.facts
+    size = facts.space.cluster_size
+    tables = facts.tables.offset
+    yield tables, np.full(len(tables), size)
+    regions = [(region.offset, region.length) for region in facts.regions]
+    yield np.array([r[0] for r in regions]), np.array([r[1] for r in regions])
+    if blocks:
+        offsets = facts.stored.offsets
+        near = offsets[offsets < np.uint64(1 << 62)].view(np.int64)
+        yield near, np.full(len(near), size)
+    if facts.image.header.has_data_file or not facts.tables.invalid.any():
+        return
+    for batch in read_l2_batches(facts.image.source, facts.image.geometry, facts.tables):
+        if not facts.tables.invalid[batch.tables].any():
+            continue
+        raw = batch.entries.reshape(-1)
+        compressed = (raw >> np.uint64(62)) & np.uint64(1) != 0
+        starts, lengths = arrays.compressed_extents(raw[compressed], facts.space.cluster_bits)
+        yield starts.view(np.int64), lengths.view(np.int64)
+        plain = arrays.l2_offsets(raw[~compressed]).view(np.int64)
+        yield plain[plain != 0], np.full(int(np.count_nonzero(plain)), size)
+
+
+def _free_stretches(found: Checked) -> Iterator[tuple[int, int]]:
+    """Clusters without references and refcounts that hold only zeros: ``(first, end)``."""
+    facts = found.facts
+    unread = _READ_CLUSTERS
+    for chunk in facts.stored.chunks(facts.space.clusters):
+        for first in range(chunk.first, chunk.end, _PIECE):
+            end = min(first + _PIECE, chunk.end)
+            free = facts.references.counts[first:end] == 0
+            if chunk.values is not None:
+                free &= chunk.values[first - chunk.first : end - chunk.first] == 0
+            for start, stop in _runs(np.flatnonzero(free) + first):
+                for low, high, looked_at in _zero_parts(found, start, stop, unread):
+                    unread -= looked_at
+                    if high > low:
+                        yield low, high
+                    if unread <= 0:
+                        return
+
+
+def _zero_parts(found: Checked, first: int, end: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """The parts of a stretch of clusters that read as zeros, and how many were read for it."""
+    source, bits = found.image.source, found.facts.space.cluster_bits
+    at = first
+    for low, high in source.data_ranges(first << bits, end << bits):
+        data_first, data_end = max(at, low >> bits), min(end, -(-high >> bits))
+        if data_first > at:
+            yield at, data_first, 0
+        for cluster in range(data_first, min(data_end, data_first + most)):
+            held = source.read(cluster << bits, 1 << bits)
+            yield cluster, cluster + int(not any(held)), 1
+        at = max(at, data_end)
+    if at < end:
+        yield at, end, 0
+
+
+def _runs(clusters: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """The stretches of ascending cluster indices without gaps: ``(first, end)``."""
+    if not len(clusters):
+        return
+    breaks = np.flatnonzero(np.diff(clusters) != 1) + 1
+    starts = clusters[np.concatenate(([0], breaks))]
+    ends = clusters[np.concatenate((breaks - 1, [len(clusters) - 1]))] + 1
+    yield from zip(starts.tolist(), ends.tolist(), strict=True)

@@ -1,0 +1,40 @@
+"""An image and all that a check knows of it: what planners start from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.leaks.triage import LeakJudgement
+from qcow2_dump.checks.pass_refcounts import LeakMap
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.image.image import Image
+
+__all__ = ["Checked", "Tick", "check_for_planning"]
+
+Tick = Callable[[str, int, int], None]
+"""Told how far a stage has come: its name, bytes done, bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a whole check found. ``judgement`` is None where nothing leaks."""
+
+    image: Image
+    facts: CheckFacts
+    leaks: LeakMap
+    judgement: LeakJudgement | None
+    result: CheckResult
+
+    def has(self, *codes: str) -> bool:
+        """Whether anything was found that has one of these codes."""
+        return any(code in self.result.tallies for code in codes)
+
+
+def check_for_planning(image: Image, *, deep: bool = False, tick: Tick | None = None) -> Checked:
+    """Check all of an image. Raises SourceError when it cannot be read."""
+    checker = Checker(image, deep=deep)
+    for step in checker.run():
+        if tick is not None:
+            tick(step.stage, min(step.done, step.total), step.total)
+    return Checked(image, checker.facts, checker.leaks, checker.judgement, checker.result())
