@@ -39,6 +39,10 @@ class Spool:
         """Give up all that was put aside."""
         self._file.close()
 
+    def __del__(self) -> None:
+        # A plan that was given up half way lets go of its bytes without anybody minding them.
+        self._file.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
