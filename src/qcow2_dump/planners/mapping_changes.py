@@ -1,0 +1,121 @@
+"""Changes of L1 and L2 entries put into a draft, whole stretches of tables at a time.
+
+A table is only changed where nothing but the L1 entries that lead to it claims its cluster: what
+lies in a shared cluster may be no table at all, and then these bits are somebody's data.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.tables.l2_batches import L2Batch
+from qcow2_dump.plan.model import Field
+from qcow2_dump.planners.draft import Draft, Stage
+
+__all__ = ["L2Rows", "changeable_slots", "changeable_tables", "put_l1", "put_l2"]
+
+_U64 = NDArray[np.uint64]
+
+# L1 entries that are changed together lie this close to each other, and are at most so many bytes.
+_NEAR = 4096
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class L2Rows:
+    """Some rows of a batch as arrays of their own.
+
+    ``tables`` are positions in `L2Tables` (int64[rows]); ``entries`` and ``bitmaps`` (None without
+    extended L2 entries) are uint64[rows, columns] and start with entry ``first``.
+    """
+
+    tables: NDArray[np.int64]
+    first: int
+    entries: _U64
+    bitmaps: _U64 | None
+
+    @classmethod
+    def of(cls, batch: L2Batch, rows: NDArray[np.int64]) -> "L2Rows":
+        """Copy some rows (int64) of a batch, whose own arrays are overwritten by the next one."""
+        bitmaps = None if batch.bitmaps is None else batch.bitmaps[rows]
+        return cls(batch.tables[rows], batch.first, batch.entries[rows], bitmaps)
+
+    def words(self) -> _U64:
+        """The words on disk: uint64[rows, columns, 1 or 2]."""
+        if self.bitmaps is None:
+            return self.entries[:, :, np.newaxis]
+        return np.stack([self.entries, self.bitmaps], axis=2)
+
+
+def changeable_tables(facts: CheckFacts) -> NDArray[np.bool_]:
+    """Which L2 tables are tables for certain and can be changed: bool[tables]."""
+    tables = facts.tables
+    found = tables.walked & ~tables.misread
+    clusters = np.where(found, tables.offset >> facts.space.cluster_bits, 0)
+    found &= facts.references.counts[clusters].astype(np.int64) == tables.weight
+    return found
+
+
+def changeable_slots(facts: CheckFacts) -> NDArray[np.bool_]:
+    """Which L1 entries lie in a table that nothing else claims, and can be changed: bool[slots]."""
+    slots = facts.slots
+    clusters = np.minimum(slots.place >> facts.space.cluster_bits, facts.references.size - 1)
+    counted = facts.references.counts[clusters].astype(np.int64)
+    found: NDArray[np.bool_] = counted == slots.weight
+    return found
+
+
+def put_l1(
+    draft: Draft, facts: CheckFacts, positions: NDArray[np.int64], new: _U64, reason: str
+) -> None:
+    """Have some L1 slots, by ascending positions (int64), changed to ``new`` (uint64)."""
+    slots = facts.slots
+    place, index = slots.place[positions], slots.l1_index[positions]
+    table = place - 8 * index
+    apart = (np.diff(place) > _NEAR) | (np.diff(table) != 0)
+    apart |= np.diff(place // _PIECE) != 0
+    bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(positions)]
+    span = facts.image.geometry.l1_span
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        if start == end:
+            continue
+        within = (place[start:end] - place[start]) >> 3
+        # Entries in between are left out of the mask, since they are the same before and after.
+        before = np.zeros(int(within[-1]) + 1, dtype=np.uint64)
+        after = before.copy()
+        before[within], after[within] = slots.raw[positions[start:end]], new[start:end]
+        first = int(index[start])
+        field = Field("l1", int(table[start]), 64, first, first * span, span)
+        draft.put_words(Stage.SWITCH, int(place[start]), before, after, field, reason)
+
+
+def put_l2(draft: Draft, facts: CheckFacts, old: L2Rows, new: L2Rows, reason: str) -> int:
+    """Have some rows of L2 tables changed where they differ. Returns how many entries do."""
+    geometry = facts.image.geometry
+    before, after = old.words(), new.words()
+    differing = (before != after).any(axis=2)
+    for row in np.flatnonzero(differing.any(axis=1)).tolist():
+        columns = np.flatnonzero(differing[row])
+        low, high = int(columns[0]), int(columns[-1]) + 1
+        table = int(old.tables[row])
+        start = int(facts.tables.offset[table])
+        first = old.first + low
+        field = Field(
+            "l2",
+            start,
+            8 * geometry.l2_entry_size,
+            first,
+            geometry.guest_offset(int(facts.tables.l1_index[table]), first),
+            geometry.cluster_size,
+        )
+        draft.put_words(
+            Stage.SWITCH,
+            start + first * geometry.l2_entry_size,
+            before[row, low:high].reshape(-1),
+            after[row, low:high].reshape(-1),
+            field,
+            reason,
+        )
+    return int(np.count_nonzero(differing))
