@@ -16,7 +16,7 @@ from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk.constants import SECTOR_SIZE, CompressionType
 from qcow2_dump.ondisk.mapping import CompressedDescriptor, EntryFlag
 
-__all__ = ["check_streams", "decoder_for"]
+__all__ = ["StreamReader", "check_streams", "decoder_for"]
 
 _COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
 _DESCRIPTOR = np.uint64(int(EntryFlag.COPIED) - 1)
@@ -38,7 +38,7 @@ def check_streams(facts: CheckFacts) -> Iterator[int]:
     header, geometry = facts.image.header, facts.image.geometry
     if not facts.tables.compressed.any() or header.has_data_file:
         return
-    streams = _Streams(facts)
+    streams = StreamReader(facts)
     done = 0
     for batch in read_l2_batches(facts.image.source, geometry, facts.tables):
         for _ in streams.check(batch):
@@ -51,8 +51,8 @@ def check_streams(facts: CheckFacts) -> Iterator[int]:
         yield done
 
 
-class _Streams:
-    """Decompresses the streams of one batch after the other."""
+class StreamReader:
+    """Decompresses streams, as many as an image can hold."""
 
     def __init__(self, facts: CheckFacts) -> None:
         self._facts = facts
@@ -81,7 +81,7 @@ class _Streams:
         for at, descriptor in enumerate(descriptors.tolist()):
             if self.exhausted:
                 break
-            broken[at] = self._is_broken(descriptor)
+            broken[at] = self.is_broken(descriptor)
             yield
         bad = broken[which]
         L2Places(self._facts, batch, np.arange(len(batch.tables))).report_at(
@@ -91,7 +91,11 @@ class _Streams:
             lambda raw, _: f"{raw:#018x}, the compressed stream does not decode",
         )
 
-    def _is_broken(self, descriptor: int) -> bool:
+    def is_broken(self, descriptor: int) -> bool:
+        """Whether a stream inside of the file does not decode.
+
+        ``descriptor`` is an entry without its two highest bits.
+        """
         if descriptor not in self._known:
             if len(self._known) == _REMEMBERED_STREAMS:
                 self._known.clear()

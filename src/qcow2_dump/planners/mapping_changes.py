@@ -4,23 +4,38 @@ A table is only changed where nothing but the L1 entries that lead to it claims 
 lies in a shared cluster may be no table at all, and then these bits are somebody's data.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.pass_l1 import claim_l2_tables
+from qcow2_dump.checks.pass_l2 import check_l2
+from qcow2_dump.checks.pass_refcounts import check_blocks
+from qcow2_dump.checks.pass_regions import claim_regions
+from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
 
-__all__ = ["L2Rows", "changeable_slots", "changeable_tables", "put_l1", "put_l2"]
+__all__ = [
+    "L2Rows",
+    "certain_references",
+    "changeable_slots",
+    "changeable_tables",
+    "put_l1",
+    "put_l2",
+]
 
 _U64 = NDArray[np.uint64]
 
 # L1 entries that are changed together lie this close to each other, and are at most so many bytes.
 _NEAR = 4096
 _PIECE = 1 << 18
+
+_WIDEST_COUNTER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +64,50 @@ class L2Rows:
         return np.stack([self.entries, self.bitmaps], axis=2)
 
 
-def changeable_tables(facts: CheckFacts) -> NDArray[np.bool_]:
-    """Which L2 tables are tables for certain and can be changed: bool[tables]."""
+def certain_references(facts: CheckFacts) -> RefcountMap:
+    """The references of each cluster without those that come from what is certainly no L2 table.
+
+    QEMU walks an L2 table wherever an L1 entry points, also between two clusters and in the
+    header; the claims found there say nothing about anybody else's. Raises SourceError when a
+    table cannot be read.
+    """
+    misread = facts.tables.misread
+    if not misread.any():
+        return facts.references
+    bits = facts.references.bits
+    while True:
+        counting = facts.recounting(bits)
+        tables = counting.tables
+        tables.walked = tables.walked & ~misread
+        tables.weight = np.where(misread, 0, tables.weight)
+        tables.own = np.where(misread, 0, tables.own)
+        claim_regions(counting)
+        claim_l2_tables(counting)
+        for _ in check_l2(counting):
+            pass
+        check_blocks(counting)
+        if not counting.references.overflowed or bits == _WIDEST_COUNTER:
+            return counting.references
+        bits *= 2
+
+
+def changeable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.bool_]:
+    """Which L2 tables are tables for certain and can be changed: bool[tables].
+
+    ``references`` are those of `certain_references`.
+    """
     tables = facts.tables
     found = tables.walked & ~tables.misread
     clusters = np.where(found, tables.offset >> facts.space.cluster_bits, 0)
-    found &= facts.references.counts[clusters].astype(np.int64) == tables.weight
+    found &= references.counts[clusters].astype(np.int64) == tables.weight
     return found
 
 
-def changeable_slots(facts: CheckFacts) -> NDArray[np.bool_]:
+def changeable_slots(facts: CheckFacts, references: RefcountMap) -> NDArray[np.bool_]:
     """Which L1 entries lie in a table that nothing else claims, and can be changed: bool[slots]."""
     slots = facts.slots
-    clusters = np.minimum(slots.place >> facts.space.cluster_bits, facts.references.size - 1)
-    counted = facts.references.counts[clusters].astype(np.int64)
-    found: NDArray[np.bool_] = counted == slots.weight
+    clusters = np.minimum(slots.place >> facts.space.cluster_bits, references.size - 1)
+    found: NDArray[np.bool_] = references.counts[clusters].astype(np.int64) == slots.weight
     return found
 
 
@@ -78,7 +122,7 @@ def put_l1(
     apart |= np.diff(place // _PIECE) != 0
     bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(positions)]
     span = facts.image.geometry.l1_span
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in itertools.pairwise(bounds):
         if start == end:
             continue
         within = (place[start:end] - place[start]) >> 3

@@ -1,0 +1,62 @@
+"""Fields of the header that a repair mends: autoclear bits and extensions."""
+
+from qcow2_dump.image.image import Image
+from qcow2_dump.ondisk.constants import AutoclearFeature, ExtensionType
+from qcow2_dump.ondisk.extension_records import extensions_end, extensions_start, pack_extensions
+from qcow2_dump.ondisk.header import FIELD_OFFSETS
+from qcow2_dump.plan.model import Field
+from qcow2_dump.planners.draft import Draft, Stage
+
+__all__ = [
+    "clear_autoclear",
+    "clear_bitmaps_bit",
+    "clear_unknown_autoclear",
+    "remove_extensions",
+]
+
+_WORD = 8
+# Rules that say that the extension area cannot be read to its end.
+_CUT_OFF = frozenset({"extension-head", "extension-length"})
+
+
+def clear_unknown_autoclear(draft: Draft, image: Image) -> None:
+    """Have unknown autoclear bits cleared before anything is written, as the format demands."""
+    clear_autoclear(draft, image, image.header.unknown_autoclear, "header.autoclear")
+
+
+def clear_bitmaps_bit(draft: Draft, image: Image) -> None:
+    """Have autoclear bit 0 cleared where no bitmaps extension goes with it.
+
+    Not where extensions could not be read: one of them may be the missing one.
+    """
+    if any(rule.rule in _CUT_OFF for rule in image.extensions.problems):
+        return
+    if image.bitmaps_valid and image.extensions.last(ExtensionType.BITMAPS) is None:
+        clear_autoclear(draft, image, int(AutoclearFeature.BITMAPS), "header.bitmaps-bit")
+
+
+def clear_autoclear(draft: Draft, image: Image, bits: int, reason: str) -> None:
+    """Have some autoclear bits cleared before anything else is done."""
+    if not image.header.is_v3 or not image.header.autoclear_features & bits:
+        return
+    offset = FIELD_OFFSETS["autoclear_features"]
+    field = Field("header", 0, 8 * _WORD, offset // _WORD)
+    mask = bits.to_bytes(_WORD, "big")
+    draft.put(Stage.PREPARE, offset, bytes(_WORD), field, reason, mask=mask)
+
+
+def remove_extensions(draft: Draft, image: Image, kind: ExtensionType, reason: str) -> bool:
+    """Have all extensions of one type removed; those behind them move up.
+
+    Says whether it was done: nothing is moved where the area cannot be read to its end.
+    """
+    area = image.extensions
+    if any(rule.rule in _CUT_OFF for rule in area.problems):
+        return False
+    start = extensions_start(image.header)
+    end = min(area.end, extensions_end(image.header))
+    kept = pack_extensions(e for e in area.extensions if e.type != kind)
+    # What is left of the area becomes zeros, which end the list as well.
+    new = kept[: end - start].ljust(end - start, b"\0")
+    draft.put(Stage.SWITCH, start, new, Field("header", 0, unit_bits=0), reason)
+    return True
