@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from qcow2_dump.plan.model import Plan, Resize, Step, Write
 from qcow2_dump.plan.spool import Blob
+from qcow2_dump.plan.target import Readable
 from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["OverlaySource"]
@@ -16,7 +17,7 @@ class OverlaySource(ByteSource):
     Does not close the source below.
     """
 
-    def __init__(self, inner: ByteSource, plan: Plan | None = None) -> None:
+    def __init__(self, inner: Readable, plan: Plan | None = None) -> None:
         self.inner = inner
         self.name = inner.name
         self.size = inner.size

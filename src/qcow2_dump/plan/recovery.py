@@ -1,0 +1,208 @@
+"""A change that was interrupted: how far it came, and the two ways on from there.
+
+Between two barriers any subset of the writes may have reached the disk, and a write any subset of
+its sectors. So each sector is compared with everything it can hold, and the stretch between
+barriers in which the change stopped is the one that explains all of them. What explains nothing
+was not done by the change, and then nothing is touched.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from qcow2_dump.errors import JournalError
+from qcow2_dump.plan.apply import redo, take_back
+from qcow2_dump.plan.journal import Digest, Journal
+from qcow2_dump.plan.model import Plan, Resize, Step, Write
+from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.signal_gate import SignalGate
+from qcow2_dump.plan.target import Readable, Target
+from qcow2_dump.plan.undo_format import UndoState
+
+__all__ = ["Recovery", "examine"]
+
+_SECTOR = 512
+_PIECE = 1 << 20
+_DEEPEST = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """An interrupted change that fits the image. ``plan`` is the whole of it.
+
+    ``stopped`` is the stretch between barriers in which it stopped: the first and the one after
+    the last of its steps. Both ways can be interrupted again, and then begun anew.
+    """
+
+    journal: Journal
+    plan: Plan
+    stopped: tuple[int, int]
+
+    def take_back(self, target: Target) -> None:
+        """Bring the image back to what it was before, and remove the undo file.
+
+        Raises SourceError; then the change still counts as interrupted.
+        """
+        with SignalGate() as gate:
+            take_back(self.plan.steps[: self.stopped[1]], target, gate.check)
+            self.journal.discard()
+
+    def finish(self, target: Target, digest: Digest) -> None:
+        """Do what is left of the change, and mark it as finished. Raises as `take_back`."""
+        with SignalGate() as gate:
+            redo(self.plan.steps[self.stopped[0] :], target, gate.check)
+            self.journal.finish(target.size, digest(OverlaySource(target)))
+
+    def close(self) -> None:
+        """Give up the bytes of the plan, and let go of the undo file."""
+        self.plan.close()
+        self.journal.close()
+
+
+def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
+    """How far an interrupted change came; nothing is written.
+
+    Raises JournalError when the change was not interrupted, or the image holds anything that
+    neither the change nor what was before it explains; the undo file is kept then. It shares the
+    journal, which must stay open.
+    """
+    if journal.state is not UndoState.READY:
+        raise JournalError(f"{journal.path}: the change was not interrupted")
+    plan = journal.plan()
+    try:
+        stopped = _where_it_stopped(plan, image)
+        before = OverlaySource(image, plan.inverse(plan.title, "undo"))
+        before.resize(plan.size)
+        if digest(before) != journal.metadata.state_before:
+            raise JournalError("it is of another image, or the image was changed since")
+    except JournalError as error:
+        plan.close()
+        raise JournalError(f"{journal.path}: {error}") from error
+    except BaseException:
+        plan.close()
+        raise
+    return Recovery(journal, plan, stopped)
+
+
+def _where_it_stopped(plan: Plan, image: Readable) -> tuple[int, int]:
+    """The stretch of steps between barriers in which the change stopped."""
+    stretches = list(_stretches(plan.steps))
+    if not stretches:
+        return 0, len(plan.steps)
+    stretch_of = [0] * len(plan.steps)
+    for number, (start, end) in enumerate(stretches):
+        stretch_of[start:end] = [number] * (end - start)
+    everything = (1 << len(stretches)) - 1
+    possible = _by_size(plan, stretch_of, image.size, everything)
+    for low, high, steps in _segments(plan):
+        possible &= _by_bytes(plan, stretch_of, image, (low, high), steps, everything)
+    if not possible:
+        # A disk that ignored the barriers: all of it may have been done, in any order.
+        return 0, len(plan.steps)
+    return stretches[possible.bit_length() - 1]
+
+
+def _stretches(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
+    """Stretches of steps between barriers: first and one after the last; a resize is one."""
+    start = 0
+    for at, step in enumerate(steps):
+        if isinstance(step, Write):
+            continue
+        if start < at:
+            yield start, at
+        if isinstance(step, Resize):
+            yield at, at + 1
+        start = at + 1
+    if start < len(steps):
+        yield start, len(steps)
+
+
+def _span(first: int, last: int) -> int:
+    """The bits from one to another, both included."""
+    return (1 << (last + 1)) - (1 << first)
+
+
+def _by_size(plan: Plan, stretch_of: list[int], size: int, everything: int) -> int:
+    """In which stretches the change may have stopped, by the length of the file (a bit each)."""
+    known, since, possible = plan.size, 0, 0
+    for at, step in enumerate(plan.steps):
+        if not isinstance(step, Resize):
+            continue
+        here = stretch_of[at]
+        if size == known:
+            possible |= _span(since, here)
+        elif min(step.old, step.new) < size < max(step.old, step.new):
+            # The system may have been stopped while it made room.
+            possible |= 1 << here
+        known, since = step.new, here
+    if size == known:
+        possible |= _span(since, everything.bit_length() - 1)
+    if not possible:
+        raise JournalError(f"the image was changed since: it has {size:,} bytes")
+    return possible
+
+
+def _segments(plan: Plan) -> Iterator[tuple[int, int, list[int]]]:
+    """Byte ranges in order, each with the steps that write all of it."""
+    writes = [
+        (step.offset, step.end, at)
+        for at, step in enumerate(plan.steps)
+        if isinstance(step, Write) and step.length
+    ]
+    writes.sort()
+    cuts = sorted({place for start, end, _ in writes for place in (start, end)})
+    active: list[tuple[int, int]] = []
+    following = 0
+    for low, high in pairwise(cuts):
+        active = [(end, at) for end, at in active if end > low]
+        while following < len(writes) and writes[following][0] == low:
+            active.append(writes[following][1:])
+            following += 1
+        if len(active) > _DEEPEST:
+            raise JournalError(f"altered: too many steps write at offset {low:#x}")
+        if active:
+            yield low, high, sorted(at for _, at in active)
+
+
+def _by_bytes(
+    plan: Plan,
+    stretch_of: list[int],
+    image: Readable,
+    where: tuple[int, int],
+    steps: list[int],
+    everything: int,
+) -> int:
+    """In which stretches the change may have stopped, by the bytes of a range (a bit each)."""
+    writes = [step for at in steps if isinstance(step := plan.steps[at], Write)]
+    blobs = [(writes[0].offset, writes[0].old), *((write.offset, write.new) for write in writes)]
+    bounds = [0, *(stretch_of[at] for at in steps), everything.bit_length() - 1]
+    # A version shows from the stretch that makes it up to the one that makes the next.
+    spans = [_span(first, last) for first, last in pairwise(bounds)]
+    possible = everything
+    for low in range(*where, _PIECE):
+        length = min(_PIECE, where[1] - low)
+        held = image.read(low, length)
+        versions = [blob.read(low - start, length) for start, blob in blobs]
+        whole = [span for span, version in zip(spans, versions, strict=True) if version == held]
+        if whole and len(spans) == 2:
+            possible &= whole[0] if len(whole) == 1 else everything
+            continue
+        possible &= _by_sectors(low, held, versions, spans, everything)
+    return possible
+
+
+def _by_sectors(
+    offset: int, held: bytes, versions: list[bytes], spans: list[int], everything: int
+) -> int:
+    possible, at = everything, 0
+    while at < len(held):
+        end = min(len(held), ((offset + at) // _SECTOR + 1) * _SECTOR - offset)
+        here = 0
+        for span, version in zip(spans, versions, strict=True):
+            if version[at:end] == held[at:end]:
+                here |= span
+        if not here:
+            raise JournalError(f"the image was changed since: at offset {offset + at:#x}")
+        possible &= here
+        at = end
+    return possible

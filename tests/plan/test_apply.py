@@ -1,0 +1,248 @@
+"""Carrying a plan out: all of it or nothing, whatever goes wrong."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from qcow2_dump.errors import JournalError, SourceError, StalePlanError, UnsafePlanError
+from qcow2_dump.plan.apply import apply_plan
+from qcow2_dump.plan.journal import Journal, create_journal, open_journal
+from qcow2_dump.plan.model import Plan, Resize
+from qcow2_dump.plan.recovery import examine
+from qcow2_dump.plan.undo_files import find_undo_files
+from qcow2_dump.plan.undo_format import UndoState
+from tests.plan.disk import Disk, digest, make_plan, result_of
+from tests.plan.plans import images_and_plans
+
+CONTENT = bytes(range(256)) * 8
+CHANGES: list[tuple[int, bytes] | int | None] = [
+    4096,
+    None,
+    (0, b"first"),
+    (600, b"x" * 1000),
+    None,
+    (3000, b"new" * 100),
+    None,
+    (2, b"again"),
+]
+
+
+def journal_of(folder: Path, plan: Plan, content: bytes) -> Journal:
+    state = digest(Disk(content))
+    return create_journal(folder / "disk.qcow2", plan, state_before=state, tool_version="1")
+
+
+@settings(max_examples=50)
+@given(images_and_plans())
+def test_a_plan_does_what_it_says(case: tuple[bytes, Plan]) -> None:
+    content, plan = case
+    disk = Disk(content)
+    seen: list[tuple[int, int]] = []
+    apply_plan(plan, disk, None, progress=lambda done, total: seen.append((done, total)))
+    assert bytes(disk.content) == result_of(plan, content)
+    assert disk.stable == disk.content, "synced at the end"
+    assert seen == [] or seen[-1] == (plan.bytes_written, plan.bytes_written)
+
+
+def test_the_undo_file_ends_finished(tmp_path: Path) -> None:
+    plan, disk = make_plan(CONTENT, CHANGES), Disk(CONTENT)
+    apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), digest)
+    (known,) = find_undo_files(tmp_path / "disk.qcow2")
+    assert known.state is UndoState.FINISHED
+    assert known.finish is not None
+    assert (known.finish.size, known.finish.state_after) == (4096, digest(disk))
+
+
+def test_a_stale_plan_changes_nothing(tmp_path: Path) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    changed = bytearray(CONTENT)
+    changed[1500] ^= 1
+    disk = Disk(changed)
+    with pytest.raises(StalePlanError, match="0x258 are no longer"):
+        apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), digest)
+    assert disk.log == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_length_is_stale() -> None:
+    with pytest.raises(StalePlanError, match="no longer"):
+        apply_plan(make_plan(CONTENT, CHANGES), Disk(CONTENT + b"\0"), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ([(2040, b"past the end of it")], "does not fit"),
+        ([1000], "cut off data"),
+        ([4096, (3000, b"here"), None, 2048], "cut off data"),
+    ],
+)
+def test_an_unsafe_plan_is_refused(changes: list[tuple[int, bytes] | int | None], why: str) -> None:
+    plan = make_plan(CONTENT, [])
+    disk = Disk(CONTENT)
+    plan = make_plan(CONTENT + bytes(64), changes)
+    plan.size = len(CONTENT)
+    if isinstance(plan.steps[0], Resize):
+        plan = make_plan(CONTENT, changes)
+    with pytest.raises(UnsafePlanError, match=why):
+        apply_plan(plan, disk, None)
+    assert disk.log == []
+
+
+def test_a_device_cannot_grow() -> None:
+    disk = Disk(CONTENT)
+    disk.can_grow = False
+    with pytest.raises(UnsafePlanError, match="block device"):
+        apply_plan(make_plan(CONTENT, [4096]), disk, None)
+
+
+def failing_at(number: int, error: BaseException) -> Callable[[str, int], None]:
+    def before(_what: str, calls: int) -> None:
+        if calls == number:
+            raise error
+
+    return before
+
+
+def calls_of(plan: Plan) -> int:
+    disk = Disk(CONTENT)
+    apply_plan(plan, disk, None)
+    return disk.calls
+
+
+@pytest.mark.parametrize("number", range(1, calls_of(make_plan(CONTENT, CHANGES)) + 1))
+@pytest.mark.parametrize(
+    "error",
+    [SourceError(errno.ENOSPC, "no room", "disk.qcow2"), KeyboardInterrupt(), ValueError("what")],
+    ids=["full", "interrupt", "bug"],
+)
+def test_whatever_fails_is_taken_back(tmp_path: Path, number: int, error: BaseException) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    for with_journal in (True, False):
+        disk = Disk(CONTENT, failing_at(number, error))
+        journal = journal_of(tmp_path, plan, CONTENT) if with_journal else None
+        with pytest.raises(type(error)):
+            apply_plan(plan, disk, journal, digest)
+        assert disk.content == disk.stable == CONTENT
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", range(1, calls_of(make_plan(CONTENT, CHANGES)) + 1))
+def test_a_disk_that_stays_broken_leaves_the_undo_file(tmp_path: Path, number: int) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+
+    def before(_what: str, calls: int) -> None:
+        if calls >= number:
+            raise SourceError(errno.EIO, "cannot write at offset 0x0: broken", "disk.qcow2")
+
+    disk = Disk(CONTENT, before)
+    with pytest.raises(JournalError, match=r"qcow2-undo\.1 keeps .* qcow2-dump undo") as caught:
+        apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), digest)
+    assert caught.value.errno == errno.EIO
+    disk.before = None
+    journal = open_journal(tmp_path / "disk.qcow2.qcow2-undo.1")
+    examine(journal, disk, digest).take_back(disk)
+    assert disk.content == CONTENT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_undo_file_a_broken_disk_is_told() -> None:
+    def before(_what: str, _calls: int) -> None:
+        raise SourceError(errno.EIO, "broken", "disk.qcow2")
+
+    with pytest.raises(JournalError, match="no undo file"):
+        apply_plan(make_plan(CONTENT, CHANGES), Disk(CONTENT, before), None)
+
+
+def test_a_full_disk_is_not_asked_for_room_to_go_back() -> None:
+    """Where a write found no room there is none for the old zeros either."""
+    content = bytes(64 << 10)
+    full = False
+
+    def before(what: str, calls: int) -> None:
+        nonlocal full
+        full = full or calls == 2
+        if full and what == "write":
+            raise SourceError(errno.ENOSPC, "no room", "disk.qcow2")
+
+    disk = Disk(content, before)
+    with pytest.raises(SourceError, match="no room"):
+        apply_plan(make_plan(content, [None, (4096, b"x" * 5000)]), disk, None)
+    assert disk.content == content
+
+
+def test_an_image_that_changes_meanwhile_is_left_as_it_was(tmp_path: Path) -> None:
+    disk = Disk(CONTENT)
+
+    def meddle(what: str, _calls: int) -> None:
+        if what == "sync":
+            disk.content[3100] = 7
+
+    plan = make_plan(CONTENT.ljust(4096, b"\0"), CHANGES[2:])
+    disk = Disk(CONTENT.ljust(4096, b"\0"), meddle)
+    with pytest.raises(StalePlanError):
+        apply_plan(plan, disk, None)
+    assert disk.content[:3000] == CONTENT.ljust(4096, b"\0")[:3000]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_waits_for_the_way_back(number: signal.Signals, again: bool) -> None:
+    came: list[int] = []
+
+    class StoppedError(BaseException):
+        pass
+
+    def stop(received: int, _frame: object) -> None:
+        came.append(received)
+        raise StoppedError
+
+    def before(what: str, calls: int) -> None:
+        if calls == 6 or (again and calls > 6):
+            os.kill(os.getpid(), number)
+
+    disk = Disk(CONTENT, before)
+    handler = signal.signal(number, stop)
+    try:
+        with pytest.raises(StoppedError):
+            apply_plan(make_plan(CONTENT, CHANGES), disk, None)
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, handler)
+    assert came == [number]
+    assert disk.content == disk.stable == CONTENT
+
+
+def test_a_failing_digest_takes_the_change_back(tmp_path: Path) -> None:
+    plan, disk = make_plan(CONTENT, CHANGES), Disk(CONTENT)
+
+    def failing(_source: object) -> str:
+        raise SourceError(errno.EIO, "cannot read", "disk.qcow2")
+
+    with pytest.raises(SourceError, match="cannot read"):
+        apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), failing)
+    assert disk.content == CONTENT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finish_mark_that_fails_leaves_a_change_that_can_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, disk = make_plan(CONTENT, CHANGES), Disk(CONTENT)
+    journal = journal_of(tmp_path, plan, CONTENT)
+
+    def fail(*_arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", fail)
+        with pytest.raises(JournalError, match="complete, but its undo file was not marked"):
+            apply_plan(plan, disk, journal, digest)
+    assert disk.content == result_of(plan, CONTENT)
+    examine(open_journal(journal.path), disk, digest).finish(disk, digest)
+    assert find_undo_files(tmp_path / "disk.qcow2")[0].state is UndoState.FINISHED

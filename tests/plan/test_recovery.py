@@ -1,0 +1,230 @@
+"""After a crash: whatever reached the disk, the change can be taken back, and finished."""
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import chain, combinations, count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qcow2_dump.errors import JournalError
+from qcow2_dump.plan.apply import apply_plan
+from qcow2_dump.plan.journal import create_journal, open_journal
+from qcow2_dump.plan.model import Plan
+from qcow2_dump.plan.recovery import Recovery, examine
+from qcow2_dump.plan.undo_files import find_undo_files
+from qcow2_dump.plan.undo_format import UndoState
+from tests.plan.disk import Disk, PowerLossError, digest, make_plan, put, result_of
+from tests.plan.plans import images_and_plans
+
+ALL_SUBSETS = 6
+NAME = "disk.qcow2"
+
+
+def write_journal(folder: Path, plan: Plan, content: bytes) -> None:
+    create_journal(
+        folder / NAME, plan, state_before=digest(Disk(content)), tool_version="1"
+    ).close()
+
+
+@contextmanager
+def examined(folder: Path, disk: Disk) -> Iterator[Recovery]:
+    journal = open_journal(folder / f"{NAME}.qcow2-undo.1")
+    with closing(journal), closing(examine(journal, disk, digest)) as recovery:
+        yield recovery
+
+
+def left_behind(disk: Disk, chance: random.Random) -> Iterator[bytes]:
+    """What may be on the disk: all subsets of the waiting writes if few, some torn writes."""
+    waiting = disk.waiting
+    if len(waiting) <= ALL_SUBSETS:
+        sizes = range(len(waiting) + 1)
+        for kept in chain.from_iterable(combinations(waiting, size) for size in sizes):
+            yield disk.after_power_loss(kept)
+    for _ in range(3):
+        yield disk.after_power_loss([write for write in waiting if chance.random() < 0.5])
+        yield disk.some_torn(chance)
+
+
+def interrupted(content: bytes, number: int, work: Callable[[Disk], None]) -> tuple[Disk, bool]:
+    """A disk on which some work was killed at a call; whether it got to its end before."""
+    disk = Disk(content)
+    dead = False
+
+    def before(_what: str, calls: int) -> None:
+        nonlocal dead
+        dead = dead or calls >= number
+        if dead:
+            # Nothing that a dying program still tries reaches the disk.
+            raise PowerLossError
+
+    disk.before = before
+    with suppress(PowerLossError):
+        work(disk)
+    return disk, not dead
+
+
+def crashes(content: bytes, chance: random.Random, work: Callable[[Disk], None]) -> Iterator[bytes]:
+    """Everything that some work killed at any call may leave behind."""
+    for number in count(1):
+        disk, ended = interrupted(content, number, work)
+        yield from dict.fromkeys(left_behind(disk, chance))
+        if ended:
+            return
+
+
+SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SETTINGS
+@given(images_and_plans(), st.randoms(use_true_random=False))
+def test_any_crash_can_be_taken_back_and_finished(
+    case: tuple[bytes, Plan], chance: random.Random
+) -> None:
+    content, plan = case
+    wanted = result_of(plan, content)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for left in crashes(content, chance, lambda disk: apply_plan(plan, disk, None)):
+            write_journal(folder, plan, content)
+            disk = Disk(left)
+            with examined(folder, disk) as recovery:
+                recovery.take_back(disk)
+            assert disk.content == disk.stable == content
+            assert list(folder.iterdir()) == []
+
+            write_journal(folder, plan, content)
+            disk = Disk(left)
+            with examined(folder, disk) as recovery:
+                recovery.finish(disk, digest)
+            assert disk.content == disk.stable == wanted
+            (known,) = find_undo_files(folder / NAME)
+            assert known.state is UndoState.FINISHED
+            Path(known.path).unlink()
+
+
+@SETTINGS
+@given(images_and_plans(), st.randoms(use_true_random=False), st.sampled_from(["back", "on"]))
+def test_a_crash_while_recovering_can_be_recovered_from(
+    case: tuple[bytes, Plan], chance: random.Random, way: str
+) -> None:
+    content, plan = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_journal(folder, plan, content)
+
+        def recover(disk: Disk) -> None:
+            with examined(folder, disk) as recovery:
+                if way == "back":
+                    recovery.take_back(disk)
+                else:
+                    recovery.finish(disk, digest)
+            assert disk.content == (content if way == "back" else result_of(plan, content))
+            # The next run of this test begins with the same undo file.
+            for path in folder.iterdir():
+                path.unlink()
+            write_journal(folder, plan, content)
+
+        first = list(crashes(content, chance, lambda disk: apply_plan(plan, disk, None)))
+        for left in chance.sample(first, min(3, len(first))):
+            second = list(crashes(left, chance, recover))
+            for again in chance.sample(second, min(6, len(second))):
+                recover(Disk(again))
+                with examined(folder, disk := Disk(again)) as recovery:
+                    recovery.take_back(disk)
+                assert disk.content == content
+                write_journal(folder, plan, content)
+
+
+CONTENT = bytes(range(256)) * 8
+CHANGES: list[tuple[int, bytes] | int | None] = [
+    4096,
+    None,
+    (0, b"first"),
+    (600, b"x" * 1000),
+    None,
+    (3000, b"new" * 100),
+]
+
+
+@pytest.mark.parametrize("place", [1, 601, 1599, 3010])
+def test_an_image_that_was_changed_since_is_not_touched(tmp_path: Path, place: int) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    write_journal(tmp_path, plan, CONTENT)
+    for base in (CONTENT, result_of(plan, CONTENT)):
+        left = bytearray(base)
+        put(left, place, b"\xee")
+        disk = Disk(left)
+        with (
+            pytest.raises(JournalError, match=r"qcow2-undo.1: .*changed since"),
+            examined(tmp_path, disk),
+        ):
+            pass
+        assert disk.log == []
+        assert disk.content == left
+
+
+def test_another_image_is_not_touched(tmp_path: Path) -> None:
+    """All that the change wrote fits; what tells the image from others does not."""
+    plan = make_plan(CONTENT, CHANGES)
+    write_journal(tmp_path, plan, CONTENT)
+    other = bytearray(CONTENT)
+    other[2000] ^= 1
+    disk = Disk(other)
+    with pytest.raises(JournalError, match="of another image"), examined(tmp_path, disk):
+        pass
+    assert disk.log == []
+
+
+def test_a_length_that_the_change_does_not_explain_is_refused(tmp_path: Path) -> None:
+    write_journal(tmp_path, make_plan(CONTENT, CHANGES), CONTENT)
+    disk = Disk(CONTENT + bytes(4096))
+    with pytest.raises(JournalError, match="6,144 bytes"), examined(tmp_path, disk):
+        pass
+
+
+@pytest.mark.parametrize("way", ["back", "on"])
+def test_a_file_that_was_made_longer_by_half_is_explained(tmp_path: Path, way: str) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(CONTENT + bytes(512))
+    with examined(tmp_path, disk) as recovery:
+        if way == "back":
+            recovery.take_back(disk)
+        else:
+            recovery.finish(disk, digest)
+    assert disk.content == (CONTENT if way == "back" else result_of(plan, CONTENT))
+
+
+def test_the_way_back_passes_no_state_that_the_way_on_did_not(tmp_path: Path) -> None:
+    """A place that is changed and changed back is not touched when the change never got there."""
+    changes: list[tuple[int, bytes] | int | None] = [
+        (512, b"one"),
+        None,
+        (0, b"off"),
+        None,
+        (1024, b"two"),
+        None,
+        (0, CONTENT[:3]),
+    ]
+    plan = make_plan(CONTENT, changes)
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(CONTENT)
+    put(disk.content, 512, b"one")
+    with examined(tmp_path, disk) as recovery:
+        recovery.take_back(disk)
+    assert disk.log.count("write") == 1
+    assert disk.content == CONTENT
+
+
+def test_only_an_interrupted_change_is_recovered(tmp_path: Path) -> None:
+    plan, disk = make_plan(CONTENT, CHANGES), Disk(CONTENT)
+    write_journal(tmp_path, plan, CONTENT)
+    with closing(open_journal(tmp_path / f"{NAME}.qcow2-undo.1")) as journal:
+        journal.finish(4096, "x")
+        with pytest.raises(JournalError, match="not interrupted"):
+            examine(journal, disk, digest)
