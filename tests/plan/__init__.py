@@ -1,0 +1,1 @@
+"""Tests of plans: undo files, applying, recovering, and the image as it would be."""
