@@ -1,22 +1,43 @@
-"""Fields of the header that a repair mends: autoclear bits and extensions."""
+"""Fields of the header: written together, autoclear bits cleared, extensions removed."""
 
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import AutoclearFeature, ExtensionType
 from qcow2_dump.ondisk.extension_records import extensions_end, extensions_start, pack_extensions
-from qcow2_dump.ondisk.header import FIELD_OFFSETS
+from qcow2_dump.ondisk.header import FIELD_OFFSETS, HEADER_FIELDS
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
 
 __all__ = [
+    "HEADER",
     "clear_autoclear",
     "clear_bitmaps_bit",
     "clear_unknown_autoclear",
+    "put_header_fields",
     "remove_extensions",
 ]
 
+HEADER = Field("header", 0, unit_bits=0)
+"""Bytes of the header: which fields they are follows from their file offsets."""
+
 _WORD = 8
+_WIDTHS = {field.name: field.width for field in HEADER_FIELDS}
 # Rules that say that the extension area cannot be read to its end.
 _CUT_OFF = frozenset({"extension-head", "extension-length"})
+
+
+def put_header_fields(draft: Draft, stage: Stage, values: dict[str, int], reason: str) -> None:
+    """Have some header fields written at once, with one write from the first to the last.
+
+    What lies between them stays as it is by then. Raises KeyError for no field of the header.
+    """
+    start = min(FIELD_OFFSETS[name] for name in values)
+    end = max(FIELD_OFFSETS[name] + _WIDTHS[name] for name in values)
+    new, mask = bytearray(end - start), bytearray(end - start)
+    for name, value in values.items():
+        at, width = FIELD_OFFSETS[name] - start, _WIDTHS[name]
+        new[at : at + width] = value.to_bytes(width, "big")
+        mask[at : at + width] = b"\xff" * width
+    draft.put(stage, start, bytes(new), HEADER, reason, mask=bytes(mask))
 
 
 def clear_unknown_autoclear(draft: Draft, image: Image) -> None:

@@ -198,6 +198,21 @@ _ALL = (
         "The guest has the disk of the chosen snapshot, or the list of snapshots changes.",
     ),
     Reason(
+        "backing.name",
+        "The header is given another backing file name.",
+        "What this image does not hold itself is read from the new file.",
+    ),
+    Reason(
+        "edit",
+        "Bytes are changed, as was asked for.",
+        "What the guest has of it depends on what these bytes are.",
+    ),
+    Reason(
+        "copy",
+        "Bytes are copied over others, as was asked for.",
+        "What the guest has of it depends on what these bytes are.",
+    ),
+    Reason(
         "undo",
         "What a change replaced is put back.",
         "The guest has the disk as it was before that change.",
