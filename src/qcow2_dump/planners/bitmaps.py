@@ -9,7 +9,8 @@ from qcow2_dump.ondisk.extension_records import BITMAPS_LENGTH
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import clear_autoclear, remove_extensions
+from qcow2_dump.planners.header import clear_autoclear
+from qcow2_dump.planners.header_fields import remove_extensions, set_extension_length
 
 __all__ = ["drop_bitmaps", "mark_bitmaps_in_use"]
 
@@ -26,6 +27,11 @@ _REFUSED = (
     "bitmap.extra-data-flag",
 )
 
+_STAYS = (
+    "The bitmaps are given up, but their header extension has a wrong length and stays, because "
+    "the extensions behind it cannot be told apart."
+)
+
 
 def mark_bitmaps_in_use(draft: Draft, found: Checked) -> None:
     """Have every valid bitmap marked as not saved, before anything else is written.
@@ -38,7 +44,7 @@ def mark_bitmaps_in_use(draft: Draft, found: Checked) -> None:
         return
     if not _is_alone(found.facts, directory):
         # The flags lie in what may be somebody's data. Not announced, the bitmaps are as invalid.
-        clear_autoclear(draft, image, int(AutoclearFeature.BITMAPS), "bitmap.in-use")
+        clear_autoclear(draft, int(AutoclearFeature.BITMAPS), "bitmap.in-use")
         return
     start = directory.extension.directory_offset
     for first, mask in _pieces(directory):
@@ -56,10 +62,18 @@ def drop_bitmaps(draft: Draft, found: Checked) -> list[str]:
     image = found.image
     if not found.has(*_REFUSED):
         return ["No bitmap keeps QEMU from opening the image, so all of them are kept."]
-    extensions = [e for e in image.extensions.extensions if e.type == ExtensionType.BITMAPS]
-    clear_autoclear(draft, image, int(AutoclearFeature.BITMAPS), "bitmap.dropped")
-    if any(len(extension.data) != BITMAPS_LENGTH for extension in extensions):
-        remove_extensions(draft, image, ExtensionType.BITMAPS, "bitmap.dropped")
+    clear_autoclear(draft, int(AutoclearFeature.BITMAPS), "bitmap.dropped")
+    wrong = [
+        extension
+        for extension in image.extensions.extensions
+        if extension.type == ExtensionType.BITMAPS and len(extension.data) != BITMAPS_LENGTH
+    ]
+    # QEMU refuses a wrong length even where it would not look at the extension otherwise.
+    mended = not wrong or set_extension_length(
+        draft, image, wrong[0], BITMAPS_LENGTH, "bitmap.dropped"
+    )
+    if not mended and not remove_extensions(draft, image, wrong[0].type, "bitmap.dropped"):
+        return [_STAYS]
     directory = image.bitmap_directory if image.bitmaps_valid else None
     number = len(directory.entries) if directory else 0
     sound = "the sound ones as well" if number > 1 else "what it holds"

@@ -17,6 +17,7 @@ from qcow2_dump.checks.pass_refcounts import check_blocks
 from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.tables.l2_batches import L2Batch
+from qcow2_dump.checks.tables.l2_tables import L2Tables
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
 
@@ -27,6 +28,7 @@ __all__ = [
     "changeable_tables",
     "put_l1",
     "put_l2",
+    "tables_among",
 ]
 
 _U64 = NDArray[np.uint64]
@@ -100,6 +102,13 @@ def changeable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.
     found = tables.walked & ~tables.misread
     clusters = np.where(found, tables.offset >> facts.space.cluster_bits, 0)
     found &= references.counts[clusters].astype(np.int64) == tables.weight
+    return found
+
+
+def tables_among(tables: L2Tables, chosen: NDArray[np.bool_]) -> L2Tables:
+    """The same tables, of which only some (bool[tables]) are to be read."""
+    found = tables.untouched()
+    found.walked = tables.walked & chosen
     return found
 
 
