@@ -1,0 +1,236 @@
+"""COPIED flags of the active layer (format section 8.6), cleared before and set after all else.
+
+A guest writes in place where the flag is set: it must never stand on a cluster that anybody else
+still refers to, not even for a moment between two writes.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag
+from qcow2_dump.plan.model import Field
+from qcow2_dump.planners.checked import Checked
+from qcow2_dump.planners.draft import Draft, Stage
+from qcow2_dump.planners.owned_tables import owned_l1_slots, owned_l2_tables
+from qcow2_dump.planners.policy import CopiedPolicy
+from qcow2_dump.planners.refcounts import FinalRefcounts
+
+__all__ = ["plan_copied"]
+
+_U64 = NDArray[np.uint64]
+_Flags = NDArray[np.bool_]
+
+_COPIED = np.uint64(int(EntryFlag.COPIED))
+_NONE = np.uint64(0)
+
+
+def plan_copied(
+    draft: Draft,
+    found: Checked,
+    drafted: Checked,
+    final: FinalRefcounts,
+    policy: CopiedPolicy,
+) -> int:
+    """Put the flags that are to change into a draft; returns how many do.
+
+    ``drafted`` is the check of the draft before its refcounts were put right, ``found`` itself
+    where nothing else was changed; ``final`` is what the refcounts are going to be.
+    """
+    changed = drafted is not found
+    refcounts_change = bool(final.raised or final.lowered or final.pointers)
+    if policy is CopiedPolicy.WITH_REFCOUNTS and not refcounts_change and not changed:
+        return 0
+    planner = _Planner(draft, drafted.facts, final, policy, changed=changed)
+    return planner.plan_l1() + planner.plan_l2()
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Which flags of some entries are cleared first, and which are set at the end."""
+
+    clear: _Flags
+    set: _Flags
+
+    def count(self) -> int:
+        return int(np.count_nonzero(self.clear ^ self.set))
+
+
+class _Planner:
+    def __init__(
+        self,
+        draft: Draft,
+        facts: CheckFacts,
+        final: FinalRefcounts,
+        policy: CopiedPolicy,
+        *,
+        changed: bool,
+    ) -> None:
+        self._draft = draft
+        self._facts = facts
+        self._final = final
+        self._may_set = policy is not CopiedPolicy.CLEAR_DOUBTFUL
+        self._changed_before = changed
+
+    def plan_l1(self) -> int:
+        """The entries of the active L1 table."""
+        facts = self._facts
+        slots = facts.slots
+        offsets = arrays.l1_offsets(slots.raw)
+        chosen = np.flatnonzero(slots.active & (offsets != _NONE) & owned_l1_slots(facts))
+        if not len(chosen):
+            return 0
+        raw = slots.raw[chosen]
+        places = slots.place[chosen]
+        old = self._words_before(places, raw)
+        change = self._change(raw, old, self._clusters(offsets[chosen]))
+        table = facts.trees[0].l1_offset
+        span = facts.image.geometry.l1_span
+        for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
+            for start, end in _runs(places, flags):
+                index = (int(places[start]) - table) >> 3
+                place = Field("l1", table, 64, index, index * span, span)
+                self._put(stage, int(places[start]), raw[start:end], flags[start:end], place)
+        return change.count()
+
+    def plan_l2(self) -> int:
+        """The entries of all L2 tables of the active layer."""
+        facts = self._facts
+        owned = owned_l2_tables(facts) & (facts.tables.active != 0)
+        changed = 0
+        for batch in read_l2_batches(self._draft.overlay, facts.image.geometry, facts.tables):
+            rows = np.flatnonzero(owned[batch.tables])
+            if len(rows):
+                changed += self._plan_batch(batch, rows)
+        return changed
+
+    def _plan_batch(self, batch: L2Batch, rows: NDArray[np.int64]) -> int:
+        facts = self._facts
+        raw = batch.entries[rows]
+        if facts.image.header.has_data_file:
+            want = self._wanted_in_data_file(raw)
+            old_clear = np.zeros(raw.shape, dtype=np.bool_)
+            mapped = want
+        else:
+            offsets = arrays.l2_offsets(raw)
+            mapped = (offsets != _NONE) & ((raw & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE)
+            want = np.zeros(raw.shape, dtype=np.bool_)
+            want[mapped] = self._wanted(raw[mapped], self._clusters(offsets[mapped]))
+            old_clear = self._stale(batch, rows)
+        has = (raw & _COPIED) != _NONE
+        clear = (mapped & has & ~want) | old_clear
+        # A flag that goes early because of what was there before comes back for what is there now.
+        later = want & (~has | old_clear)
+        changed = 0
+        for at in np.flatnonzero((clear | later).any(axis=1)).tolist():
+            change = _Change(clear[at], later[at])
+            self._put_row(batch, int(batch.tables[rows[at]]), raw[at], change)
+            changed += change.count()
+        return changed
+
+    def _stale(self, batch: L2Batch, rows: NDArray[np.int64]) -> _Flags:
+        """Flags in the image as found, on clusters that will not have a refcount of 1: bool."""
+        stale = np.zeros((len(rows), batch.entries.shape[1]), dtype=np.bool_)
+        if not self._changed_before:
+            return stale
+        geometry = self._facts.image.geometry
+        width = geometry.l2_entry_size
+        for at, table in enumerate(batch.tables[rows].tolist()):
+            start = int(self._facts.tables.offset[table]) + batch.first * width
+            data = self._draft.image.source.read(start, batch.entries.shape[1] * width)
+            old, _ = arrays.decode_l2(data, extended_l2=width == 16)
+            differs = np.flatnonzero(old != batch.entries[rows[at]])
+            stale[at, differs] = self._is_stale(old[differs], arrays.l2_offsets(old[differs]))
+        return stale
+
+    def _is_stale(self, old: _U64, offsets: _U64) -> _Flags:
+        compressed = (old & np.uint64(int(EntryFlag.COMPRESSED))) != _NONE
+        standing: _Flags = ((old & _COPIED) != _NONE) & (offsets != _NONE) & ~compressed
+        standing &= ~self._contains(self._final.one, self._clusters(offsets))
+        return standing
+
+    def _wanted_in_data_file(self, raw: _U64) -> _Flags:
+        types = arrays.cluster_types(
+            raw, extended_l2=self._facts.image.header.extended_l2, data_file=True
+        )
+        wanted: _Flags = (raw & _COPIED) != _NONE
+        if self._may_set:
+            wanted = (types == ClusterType.NORMAL) | (types == ClusterType.ZERO_ALLOC)
+        return wanted
+
+    def _put_row(self, batch: L2Batch, table: int, raw: _U64, change: _Change) -> None:
+        geometry = self._facts.image.geometry
+        width = geometry.l2_entry_size
+        offset = int(self._facts.tables.offset[table])
+        guest = geometry.guest_offset(int(self._facts.tables.l1_index[table]), batch.first)
+        size = geometry.cluster_size
+        place = Field("l2", offset, 8 * width, batch.first, guest, size)
+        start = offset + batch.first * width
+        for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
+            if flags.any():
+                self._put(stage, start, raw, flags, place)
+
+    def _put(self, stage: Stage, offset: int, raw: _U64, flags: _Flags, place: Field) -> None:
+        """Have the flags of some entries that follow each other cleared or set."""
+        wide = place.unit_bits // 64
+        bits = np.zeros(len(raw) * wide, dtype=np.uint64)
+        bits[::wide][flags] = _COPIED
+        zeros = np.zeros_like(bits)
+        clearing = stage is Stage.CLEAR_COPIED
+        old, new = (bits, zeros) if clearing else (zeros, bits)
+        reason = "copied.clear" if clearing else "copied.set"
+        self._draft.put_words(stage, offset, old, new, place, reason)
+
+    def _words_before(self, places: NDArray[np.int64], raw: _U64) -> _U64:
+        """The L1 entries of the image as found, at some file offsets."""
+        if not self._changed_before or not len(places):
+            return raw
+        first, end = int(places[0]), int(places[-1]) + 8
+        words = arrays.decode_u64(self._draft.image.source.read(first, end - first))
+        before: _U64 = words[(places - first) >> 3]
+        return before
+
+    def _change(self, raw: _U64, old: _U64, clusters: NDArray[np.int64]) -> _Change:
+        want = self._wanted(raw, clusters)
+        has = (raw & _COPIED) != _NONE
+        stale = (old != raw) & self._is_stale(old, arrays.l1_offsets(old))
+        return _Change(clear=(has & ~want) | stale, set=want & (~has | stale))
+
+    def _wanted(self, raw: _U64, clusters: NDArray[np.int64]) -> _Flags:
+        """Which entries should have the flag: a refcount of 1 that nobody doubts.
+
+        A flag that agrees with a refcount in doubt stays, but none is set.
+        """
+        sole = self._contains(self._final.sole, clusters)
+        has: _Flags = (raw & _COPIED) != _NONE
+        if not self._may_set:
+            has &= sole
+            return has
+        has &= self._contains(self._final.one, clusters)
+        has |= sole
+        return has
+
+    def _clusters(self, offsets: _U64) -> NDArray[np.int64]:
+        return self._facts.cluster_indices(offsets)
+
+    def _contains(self, held: BitSet, clusters: NDArray[np.int64]) -> _Flags:
+        inside = clusters < held.size
+        found = np.zeros(len(clusters), dtype=np.bool_)
+        found[inside] = held.contains(clusters[inside])
+        return found
+
+
+def _runs(places: NDArray[np.int64], flags: _Flags) -> Iterator[tuple[int, int]]:
+    """Stretches ``(start, end)`` of entries that follow each other in the file and hold flags."""
+    breaks = np.flatnonzero(np.diff(places) != 8) + 1
+    bounds = [0, *breaks.tolist(), len(places)]
+    for start, end in itertools.pairwise(bounds):
+        if flags[start:end].any():
+            yield start, end

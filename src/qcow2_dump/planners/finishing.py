@@ -1,0 +1,110 @@
+"""What every change ends with: refcounts and COPIED flags that fit, and a look at the result.
+
+A planner drafts what it was asked for. Here the draft is checked, its refcounts and flags are put
+right as far as the policy goes, and the outcome is compared with the image as found.
+"""
+
+from dataclasses import dataclass
+
+from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.image.image import Image
+from qcow2_dump.ondisk.constants import IncompatibleFeature
+from qcow2_dump.ondisk.header import FIELD_OFFSETS
+from qcow2_dump.plan.model import Field
+from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.planners.allocator import Allocator
+from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
+from qcow2_dump.planners.copied import plan_copied
+from qcow2_dump.planners.draft import Draft, Stage
+from qcow2_dump.planners.header_fields import clear_unknown_autoclear
+from qcow2_dump.planners.policy import Policy
+from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.planners.refcount_proof import prove_refcounts
+from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
+
+__all__ = ["Finisher"]
+
+
+@dataclass(slots=True)
+class Finisher:
+    """Makes a proposal of a draft.
+
+    ``can_grow`` is False for a device. ``predict`` has the result checked even where it is known
+    from the refcounts; ``replaced`` are clusters of structures that the draft gives up knowingly.
+    """
+
+    found: Checked
+    policy: Policy
+    can_grow: bool
+    predict: bool = False
+    tick: Tick | None = None
+
+    def finish(self, draft: Draft, replaced: set[int] | None = None) -> Proposal:
+        """Complete a draft. Raises UnsafePlanError where that cannot be done safely."""
+        found = self.found
+        changed = not draft.is_empty
+        drafted = found
+        if changed:
+            drafted = check_for_planning(draft.drafted(), tick=self.tick)
+        allocator = Allocator(
+            draft, drafted, can_grow=self.can_grow, replaces_blocks=self.policy.rebuild
+        )
+        final = plan_refcounts(draft, found, drafted, self.policy, allocator, replaced or set())
+        plan_copied(draft, found, drafted, final, self.policy.copied)
+        if not draft.is_empty:
+            clear_unknown_autoclear(draft, draft.image)
+        return self._propose(draft, drafted, final, changed=changed)
+
+    def _propose(
+        self, draft: Draft, drafted: Checked, final: FinalRefcounts, *, changed: bool
+    ) -> Proposal:
+        found = self.found
+        flagged = self.policy.flags and found.image.header.is_v3 and bool(_flags(found.image))
+        if draft.is_empty and not flagged:
+            return Proposal(draft.build(), before=found.result, after=found.result)
+        after: CheckResult | None = None
+        if changed or final.pointers or flagged or self.predict:
+            after = self._check(draft)
+            if flagged and _clear_flags(draft, after):
+                after = self._check(draft)
+        plan = draft.build()
+        if not plan.is_empty:
+            prove_refcounts(plan, found, drafted, final.changes)
+        return Proposal(plan, before=found.result, after=after)
+
+    def _check(self, draft: Draft) -> CheckResult:
+        """The image as it would be, checked in full: over the plan, as it will be written."""
+        source = OverlaySource(draft.image.source, draft.build())
+        return check_for_planning(Image(source, draft.image.resolver), tick=self.tick).result
+
+
+def _flags(image: Image) -> IncompatibleFeature:
+    return image.header.incompatible & (IncompatibleFeature.DIRTY | IncompatibleFeature.CORRUPT)
+
+
+def _clear_flags(draft: Draft, after: CheckResult) -> bool:
+    """Take back the flags that are not true any more; returns whether any was."""
+    if after.statistics.corruptions or after.statistics.check_errors:
+        return False
+    gone = IncompatibleFeature.DIRTY
+    if _is_mended(after):
+        gone |= IncompatibleFeature.CORRUPT
+    gone &= _flags(draft.image)
+    for flag, reason in (
+        (IncompatibleFeature.DIRTY, "header.dirty"),
+        (IncompatibleFeature.CORRUPT, "header.corrupt"),
+    ):
+        if flag in gone:
+            place = FIELD_OFFSETS["incompatible_features"]
+            field = Field("header", 0, 64, place // 8)
+            mask = int(flag).to_bytes(8, "big")
+            draft.put(Stage.FLAGS, place, bytes(8), field, reason, mask=mask)
+    return bool(gone)
+
+
+def _is_mended(after: CheckResult) -> bool:
+    """Whether nothing worse than waste remains."""
+    if after.triage.orphans or after.kinds(Severity.CORRUPTION):
+        return False
+    return after.kinds(Severity.WARNING) in ([], ["header.dirty"])

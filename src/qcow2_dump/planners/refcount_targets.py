@@ -1,0 +1,143 @@
+"""What each refcount should be: the references, as far as triage lets it fall (repair rules 1, 2).
+
+Works in stretches of host clusters: an image may have a thousand million of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.planners.checked import Checked
+from qcow2_dump.planners.policy import Policy
+
+__all__ = ["RefcountTargets", "Stretch"]
+
+_I64 = NDArray[np.int64]
+_U64 = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The clusters from ``first`` on: arrays of one length (uint64).
+
+    ``stored`` as the image has them, ``counted`` the references as drafted, as far as a refcount
+    can hold them, ``target`` what the refcounts are to be.
+    """
+
+    first: int
+    stored: _U64
+    counted: _U64
+    target: _U64
+
+
+class RefcountTargets:
+    """Compares the image as found with the image as drafted, by their counted references.
+
+    ``changes`` are references that finishing itself adds and takes away (new blocks, replaced
+    ones), by cluster; ``replaced`` are clusters of structures that are given up knowingly.
+    """
+
+    def __init__(self, found: Checked, drafted: Checked, policy: Policy) -> None:
+        self._found = found
+        self._drafted = drafted
+        self._policy = policy
+        self._maximum = found.image.geometry.refcount_max
+        self.changes: dict[int, int] = {}
+        self.replaced: set[int] = set()
+        self._changed = np.zeros(0, dtype=np.int64)
+
+    def add_reference(self, cluster: int, times: int = 1) -> None:
+        """Count a reference more (or less) of a cluster."""
+        self.changes[cluster] = self.changes.get(cluster, 0) + times
+        self._changed = np.zeros(0, dtype=np.int64)
+
+    def counted(self, first: int, end: int) -> _U64:
+        """References as drafted: uint64[end - first]."""
+        counted = _counts(self._drafted.facts, first, end)
+        if self.changes:
+            changed = self._changes()
+            low, high = np.searchsorted(changed, [first, end])
+            for cluster in changed[low:high].tolist():
+                times = int(counted[cluster - first]) + self.changes[cluster]
+                counted[cluster - first] = np.uint64(max(0, times))
+        return counted
+
+    def _changes(self) -> _I64:
+        """The clusters of ``changes``, ascending."""
+        if not len(self._changed):
+            self._changed = np.array(sorted(self.changes), dtype=np.int64)
+        return self._changed
+
+    def references(self, cluster: int) -> int:
+        """References of one cluster as drafted."""
+        return int(self.counted(cluster, cluster + 1)[0])
+
+    def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger]) -> bool:
+        """Whether all refcounts of a stretch are what they should be: asked first, and fast."""
+        if self.changes and np.diff(np.searchsorted(self._changes(), [first, end]))[0]:
+            return False
+        counts = self._drafted.facts.references.counts[first:end]
+        return len(counts) == len(stored) and np.array_equal(counts, stored)
+
+    def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
+        """The targets of the clusters from ``first`` on, given what is stored."""
+        end = first + len(stored)
+        counted = np.minimum(self.counted(first, end), np.uint64(self._maximum))
+        held = stored.astype(np.uint64)
+        before = np.minimum(_counts(self._found.facts, first, end), np.uint64(self._maximum))
+        target = held.copy()
+        low = held < counted
+        if not self._policy.raise_low:
+            low &= counted > before
+        target[low] = counted[low]
+        high = np.flatnonzero(held > counted)
+        if len(high):
+            falls = self._may_fall(first, high, held, counted, before)
+            target[high[falls]] = counted[high[falls]]
+        return Stretch(first, held, counted, target)
+
+    def _may_fall(
+        self, first: int, at: _I64, held: _U64, counted: _U64, before: _U64
+    ) -> NDArray[np.bool_]:
+        """Which of some refcounts that are above the references may be lowered: bool[n]."""
+        policy = self._policy
+        if policy.lower_orphans:
+            return np.ones(len(at), dtype=np.bool_)
+        clusters = at + first
+        # What is stored for clusters past the end of the file as it was is about nothing.
+        falls = clusters >= self._found.facts.clusters
+        leaking = (held[at] > before[at]) & ~falls
+        if policy.lower_waste and leaking.any():
+            falls[leaking] = self._is_waste(clusters[leaking], before[at[leaking]] != 0)
+        kept = ~leaking & ~falls
+        if policy.release and kept.any():
+            falls[kept] = self._is_released(counted[at[kept]] != 0, int(kept.sum()))
+        if self.replaced:
+            ours = np.isin(clusters, np.array(sorted(self.replaced), dtype=np.int64))
+            falls |= ours & kept
+        return falls
+
+    def _is_waste(self, clusters: _I64, referenced: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        judgement = self._found.judgement
+        if judgement is None:
+            return np.zeros(len(clusters), dtype=np.bool_)
+        keeps = judgement.keeps(clusters, referenced=False)
+        return ~np.where(referenced, judgement.keeps(clusters, referenced=True), keeps)
+
+    def _is_released(self, referenced: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
+        """What the change gives up: freed only where nothing speaks for its being needed."""
+        judgement = self._found.judgement
+        if judgement is None or not (judgement.doubts or judgement.unstored):
+            return np.ones(number, dtype=np.bool_)
+        # Somebody still has it: lowered to the number of those, it is not freed.
+        return referenced
+
+
+def _counts(facts: CheckFacts, first: int, end: int) -> _U64:
+    """Counted references of a stretch, zeros past the clusters that were counted: uint64."""
+    counts = facts.references.counts[first:end].astype(np.uint64)
+    if len(counts) < end - first:
+        counts = np.concatenate([counts, np.zeros(end - first - len(counts), dtype=np.uint64)])
+    return counts

@@ -1,0 +1,200 @@
+"""Refcounts put right: raised before anything relies on it, lowered when nothing does any more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.stored import StoredChunk
+from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.header import FIELD_OFFSETS
+from qcow2_dump.plan.model import Field
+from qcow2_dump.planners.allocator import Allocator
+from qcow2_dump.planners.checked import Checked
+from qcow2_dump.planners.draft import Draft, Stage
+from qcow2_dump.planners.policy import Policy
+from qcow2_dump.planners.refcount_blocks import BlockLayout, lay_out_blocks
+from qcow2_dump.planners.refcount_targets import RefcountTargets
+
+__all__ = ["FinalRefcounts", "plan_refcounts"]
+
+_U64 = NDArray[np.uint64]
+
+# Table entries that change at most so far apart are written together.
+_NEAR = 64
+
+
+@dataclass(slots=True)
+class FinalRefcounts:
+    """What the refcounts will be, for the COPIED flags.
+
+    ``one`` are the clusters whose refcount will be exactly 1, ``sole`` those of them with exactly
+    one reference. ``raised``, ``lowered`` and ``kept`` count clusters: kept are those whose
+    refcount stays above the references. ``pointers`` says whether blocks or table move, which
+    ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
+    """
+
+    one: BitSet
+    sole: BitSet
+    raised: int = 0
+    lowered: int = 0
+    kept: int = 0
+    pointers: bool = False
+    replaced: set[int] = field(default_factory=set)
+    changes: dict[int, int] = field(default_factory=dict)
+
+
+def plan_refcounts(
+    draft: Draft,
+    found: Checked,
+    drafted: Checked,
+    policy: Policy,
+    allocator: Allocator,
+    replaced: set[int],
+) -> FinalRefcounts:
+    """Put into a draft what makes its refcounts right, as far as the policy goes.
+
+    ``drafted`` is the check of the draft as it is; ``replaced`` are clusters of structures that it
+    gives up knowingly. Raises UnsafePlanError where new blocks find no room.
+    """
+    targets = RefcountTargets(found, drafted, policy)
+    targets.replaced |= replaced
+    layout = lay_out_blocks(found, drafted, targets, allocator, rebuild=policy.rebuild)
+    clusters = -(-max(draft.new_size, drafted.facts.space.end) >> drafted.facts.space.cluster_bits)
+    clusters = max(clusters, drafted.facts.clusters)
+    writer = _Writer(draft, found, targets, layout, clusters)
+    writer.write_blocks()
+    writer.write_table()
+    final = writer.final
+    final.pointers = layout.changes
+    final.replaced = targets.replaced
+    final.changes = targets.changes
+    return final
+
+
+class _Writer:
+    def __init__(
+        self,
+        draft: Draft,
+        found: Checked,
+        targets: RefcountTargets,
+        layout: BlockLayout,
+        clusters: int,
+    ) -> None:
+        self._draft = draft
+        self._stored = found.facts.stored
+        self._geometry = found.image.geometry
+        self._targets = targets
+        self._layout = layout
+        self._clusters = clusters
+        self.final = FinalRefcounts(BitSet(clusters), BitSet(clusters))
+
+    def write_blocks(self) -> None:
+        """Go through all refcounts, in pieces."""
+        for chunk in self._stored.chunks(self._clusters):
+            if self._is_right(chunk):
+                self._note_right(chunk)
+                continue
+            for first, stored in self._blocks_of(chunk):
+                self._write_block(first, stored)
+
+    def _is_right(self, chunk: StoredChunk) -> bool:
+        """Whether nothing is to be done about a piece; most are like that."""
+        if len(chunk.missing) or len(chunk.unreadable) or self._has_new(chunk):
+            return False
+        return chunk.values is not None and self._targets.untouched(
+            chunk.first, chunk.end, chunk.values
+        )
+
+    def _has_new(self, chunk: StoredChunk) -> bool:
+        per_block = self._geometry.refcounts_per_block
+        blocks = range(chunk.first // per_block, -(-chunk.end // per_block))
+        return any(index in self._layout.made for index in blocks)
+
+    def _note_right(self, chunk: StoredChunk) -> None:
+        if chunk.values is not None:
+            ones = chunk.values == 1
+            self.final.one.store(chunk.first, ones)
+            self.final.sole.store(chunk.first, ones)
+
+    def _blocks_of(self, chunk: StoredChunk) -> Iterator[tuple[int, NDArray[np.unsignedinteger]]]:
+        """A piece, or the blocks in it one by one: the first cluster, and what is stored."""
+        values = chunk.values
+        if values is None:
+            values = np.zeros(chunk.end - chunk.first, dtype=np.uint8)
+        step = self._geometry.refcounts_per_block
+        first = chunk.first
+        while first < chunk.end:
+            end = min(first // step * step + step, chunk.end)
+            yield first, values[first - chunk.first : end - chunk.first]
+            first = end
+
+    def _write_block(self, first: int, stored: NDArray[np.unsignedinteger]) -> None:
+        """Put the refcounts of one block, or of a part of it, into the draft."""
+        index, within = divmod(first, self._geometry.refcounts_per_block)
+        stretch = self._targets.of(first, stored)
+        offset = self._layout.offset_of(index)
+        if offset is None:
+            # Nowhere to write to: what is stored is what stays.
+            self._note(first, stretch.stored, stretch.counted)
+            return
+        target = stretch.target
+        at = offset + within * self._geometry.refcount_bits // 8
+        place = Field("refcount_block", offset, self._geometry.refcount_bits, within)
+        high = np.maximum(stretch.stored, target)
+        if index in self._layout.made:
+            self._put(Stage.NEW, at, high, place, "refcount.block-new")
+        elif (high != stretch.stored).any():
+            self._put(Stage.RAISE, at, high, place, "refcount.raise")
+        if (high != target).any():
+            self._put(Stage.LOWER, at, target, place, "refcount.lower")
+        self.final.raised += int(np.count_nonzero(target > stretch.stored))
+        self.final.lowered += int(np.count_nonzero(target < stretch.stored))
+        self._note(first, target, stretch.counted)
+
+    def _note(self, first: int, target: _U64, counted: _U64) -> None:
+        ones = target == 1
+        self.final.one.store(first, ones)
+        self.final.sole.store(first, ones & (counted == 1))
+        self.final.kept += int(np.count_nonzero(target > counted))
+
+    def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
+        packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
+        self._draft.put(stage, at, packed, place, reason)
+
+    def write_table(self) -> None:
+        """Put the table into the draft: entries that change, or a new one and the pointer to it."""
+        layout = self._layout
+        if layout.table is None or not layout.changes:
+            return
+        if not layout.new_table:
+            changed = np.flatnonzero(layout.entries != layout.old_entries)
+            for first, end in _near_runs(changed):
+                self._draft.put_words(
+                    Stage.SWITCH,
+                    layout.table + 8 * first,
+                    layout.old_entries[first:end],
+                    layout.entries[first:end],
+                    Field("refcount_table", layout.table, 64, first),
+                    "refcount.table-entry",
+                )
+            return
+        place = Field("refcount_table", layout.table)
+        new = arrays.encode_u64(layout.entries)
+        self._draft.put(Stage.NEW, layout.table, new, place, "refcount.table-new")
+        length = len(new) // self._geometry.cluster_size
+        start = FIELD_OFFSETS["refcount_table_offset"]
+        pointer = layout.table.to_bytes(8, "big") + length.to_bytes(4, "big")
+        self._draft.put(
+            Stage.SWITCH, start, pointer, Field("header", 0, 0, start), "refcount.table-new"
+        )
+
+
+def _near_runs(indices: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Stretches ``(first, end)`` that cover ascending indices, those near each other together."""
+    breaks = np.flatnonzero(np.diff(indices) > _NEAR) + 1
+    starts = indices[np.concatenate(([0], breaks))]
+    ends = indices[np.concatenate((breaks - 1, [len(indices) - 1]))] + 1
+    yield from zip(starts.tolist(), ends.tolist(), strict=True)
