@@ -19,7 +19,11 @@ from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.owned_tables import owned_l1_slots, owned_l2_tables
+from qcow2_dump.planners.mapping_changes import (
+    certain_references,
+    changeable_slots,
+    changeable_tables,
+)
 from qcow2_dump.planners.policy import CopiedPolicy
 from qcow2_dump.planners.refcounts import FinalRefcounts
 
@@ -78,13 +82,16 @@ class _Planner:
         self._final = final
         self._may_set = policy is not CopiedPolicy.CLEAR_DOUBTFUL
         self._changed_before = changed
+        self._references = certain_references(facts)
 
     def plan_l1(self) -> int:
         """The entries of the active L1 table."""
         facts = self._facts
         slots = facts.slots
         offsets = arrays.l1_offsets(slots.raw)
-        chosen = np.flatnonzero(slots.active & (offsets != _NONE) & owned_l1_slots(facts))
+        chosen = np.flatnonzero(
+            slots.active & (offsets != _NONE) & changeable_slots(facts, self._references)
+        )
         if not len(chosen):
             return 0
         raw = slots.raw[chosen]
@@ -103,7 +110,7 @@ class _Planner:
     def plan_l2(self) -> int:
         """The entries of all L2 tables of the active layer."""
         facts = self._facts
-        owned = owned_l2_tables(facts) & (facts.tables.active != 0)
+        owned = changeable_tables(facts, self._references) & (facts.tables.active != 0)
         changed = 0
         for batch in read_l2_batches(self._draft.overlay, facts.image.geometry, facts.tables):
             rows = np.flatnonzero(owned[batch.tables])

@@ -52,14 +52,15 @@ class _Put:
 class Draft:
     """Changes to an image that nobody has written yet.
 
-    ``image`` is the image as found, ``overlay`` the source as it would be.
+    ``image`` is the image as found, ``overlay`` the source as it would be. ``spool`` is that of a
+    plan which this one is going to continue.
     """
 
-    def __init__(self, image: Image, title: str) -> None:
+    def __init__(self, image: Image, title: str, spool: Spool | None = None) -> None:
         self.image = image
         self.title = title
         self.overlay = OverlaySource(image.source)
-        self._spool = Spool()
+        self._spool = Spool() if spool is None else spool
         self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
         self._size: int | None = None
 

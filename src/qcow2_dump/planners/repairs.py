@@ -1,0 +1,209 @@
+"""A repair: everything that was asked for, as one plan (repair rules, section 3).
+
+What is mended in one round can make more of the image intelligible, a table whose cluster something
+else claimed for instance. Rounds follow each other until one finds nothing to do, so that the same
+repair has nothing to do the next time.
+"""
+
+from dataclasses import dataclass, replace
+
+from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.errors import UnsafePlanError
+from qcow2_dump.image.image import Image
+from qcow2_dump.plan.model import Barrier, Plan
+from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.spool import Spool
+from qcow2_dump.planners.bitmaps import drop_bitmaps
+from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
+from qcow2_dump.planners.draft import Draft
+from qcow2_dump.planners.entries import mend_entries
+from qcow2_dump.planners.finishing import Finisher
+from qcow2_dump.planners.header_fields import clear_bitmaps_bit
+from qcow2_dump.planners.policy import CopiedPolicy, Policy
+from qcow2_dump.planners.proposal import Proposal
+
+__all__ = ["RepairChoice", "plan_repair"]
+
+# What one round uncovers, the next one mends; nothing was ever seen to need more than three.
+_MOST_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairChoice:
+    """What to mend.
+
+    ``leaks`` lowers refcounts that are too high where triage says waste, with ``free_orphans`` all
+    of them; ``errors`` mends everything that can be mended in place; ``reuse`` copies clusters with
+    several owners apart. The ``drop`` choices give something up: entries that lead nowhere,
+    bitmaps, the snapshot records at some positions. ``deep`` decompresses every stream in the
+    checks before and after.
+    """
+
+    leaks: bool = False
+    errors: bool = False
+    reuse: bool = False
+    free_orphans: bool = False
+    drop_unusable: bool = False
+    drop_bitmaps: bool = False
+    drop_snapshots: tuple[int, ...] = ()
+    deep: bool = False
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether reasons for doubt may vanish with this very run."""
+        return self.reuse or self.drop_unusable or self.drop_bitmaps or bool(self.drop_snapshots)
+
+    @property
+    def policy(self) -> Policy:
+        """What may be done about refcounts and flags."""
+        return Policy(
+            raise_low=self.errors,
+            rebuild=self.errors,
+            lower_waste=self.leaks,
+            lower_orphans=self.free_orphans,
+            release=True,
+            copied=CopiedPolicy.ALL if self.errors else CopiedPolicy.WITH_REFCOUNTS,
+            flags=self.errors or self.leaks,
+        )
+
+
+def plan_repair(
+    image: Image,
+    choice: RepairChoice,
+    *,
+    can_grow: bool,
+    predict: bool = False,
+    tick: Tick | None = None,
+) -> Proposal:
+    """Make the plan of a repair.
+
+    ``can_grow`` is False for a block device; ``predict`` has the result checked even where it
+    follows from the refcounts. Raises SourceError when the image cannot be read.
+    """
+    return _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick).plan()
+
+
+class _Repair:
+    def __init__(
+        self,
+        image: Image,
+        choice: RepairChoice,
+        *,
+        can_grow: bool,
+        predict: bool,
+        tick: Tick | None,
+    ) -> None:
+        self._image = image
+        self._choice = choice
+        self._can_grow = can_grow
+        self._predict = predict
+        self._tick = tick
+        self._notes: list[str] = []
+
+    def plan(self) -> Proposal:
+        """One round after the other, as long as each makes the image better."""
+        found = check_for_planning(self._image, deep=self._choice.deep, tick=self._tick)
+        title = "repair"
+        whole = Proposal(Plan(title, self._image.source.size), before=found.result)
+        whole.after = found.result
+        spool = whole.plan.spool
+        choice, now = self._choice, found
+        for _ in range(_MOST_ROUNDS):
+            following = self._round(now, choice, spool)
+            if following is None:
+                break
+            self._add(whole, following)
+            if following.after is None or not _may_go_on(following.after):
+                break
+            # What leaks is judged by the image as found: later rounds lower nothing.
+            choice = replace(choice, leaks=False, free_orphans=False, drop_snapshots=())
+            source = OverlaySource(self._image.source, whole.plan)
+            later = Image(source, self._image.resolver)
+            now = check_for_planning(later, deep=choice.deep, tick=self._tick)
+        whole.notes += dict.fromkeys(self._notes)
+        self._tell_orphans(whole, found)
+        return whole
+
+    def _round(self, found: Checked, choice: RepairChoice, spool: Spool) -> Proposal | None:
+        """One round; None where it has nothing to do, or would not make the image better."""
+        try:
+            proposal = self._propose(found, choice, choice.policy, spool)
+        except UnsafePlanError as error:
+            self._notes.append(f"Not all can be mended: {error}.")
+            policy = replace(choice.policy, rebuild=False)
+            try:
+                proposal = self._propose(found, choice, policy, spool)
+            except UnsafePlanError:
+                return None
+        if proposal.plan.is_empty:
+            self._notes += proposal.notes
+            return None
+        if proposal.after is not None and not _is_better(found.result, proposal.after):
+            self._notes.append("What could be changed would not make the image any better.")
+            return None
+        self._notes += proposal.notes
+        return proposal
+
+    def _propose(
+        self, found: Checked, choice: RepairChoice, policy: Policy, spool: Spool
+    ) -> Proposal:
+        draft = Draft(found.image, "repair", spool)
+        notes = _mend(draft, found, choice)
+        finisher = Finisher(found, policy, self._can_grow, self._predict, self._tick)
+        proposal = finisher.finish(draft)
+        proposal.notes[:0] = notes
+        return proposal
+
+    def _add(self, whole: Proposal, following: Proposal) -> None:
+        if whole.plan.steps:
+            whole.plan.steps.append(Barrier())
+        whole.plan.steps += following.plan.steps
+        whole.after = following.after
+        whole.losses += following.losses
+        whole.losses_total += following.losses_total
+
+    def _tell_orphans(self, whole: Proposal, found: Checked) -> None:
+        """Say which leaks stay, and why."""
+        triage = found.result.triage
+        if not triage.orphans or self._choice.free_orphans:
+            return
+        kept = f"{triage.orphans:,} leaked cluster{'s' * (triage.orphans > 1)} may hold guest data"
+        whole.notes.append(f"{kept} and will not be freed: {'; '.join(triage.reasons)}.")
+        if self._choice.gives_up:
+            whole.notes.append(
+                "Once the image is in order, repair --leaks frees what is then certainly waste."
+            )
+
+
+def _mend(draft: Draft, found: Checked, choice: RepairChoice) -> list[str]:
+    """Draft all changes but those of refcounts and COPIED flags; returns sentences about them."""
+    notes: list[str] = []
+    if choice.errors:
+        clear_bitmaps_bit(draft, found.image)
+        notes += mend_entries(draft, found)
+    if choice.drop_bitmaps:
+        notes += drop_bitmaps(draft, found)
+    return notes
+
+
+def _may_go_on(after: CheckResult) -> bool:
+    """Whether another round could find anything to do."""
+    return bool(after.kinds(Severity.CORRUPTION, Severity.WARNING))
+
+
+def _is_better(before: CheckResult, after: CheckResult) -> bool:
+    """Fewer corruptions; or as many, and fewer leaks; or as many of both, and less of the rest."""
+    return _badness(after) < _badness(before)
+
+
+def _badness(result: CheckResult) -> tuple[int, int, int, int]:
+    statistics = result.statistics
+    shared = result.tallies.get("cluster.shared")
+    rest = sum(tally.places for tally in result.tallies.values())
+    return (
+        statistics.corruptions + statistics.check_errors,
+        statistics.leaks,
+        shared.places if shared else 0,
+        rest,
+    )
