@@ -7,6 +7,7 @@ it wrong. The image as drafted can be read and checked at any time.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,12 +88,15 @@ class Draft:
         """Have some bytes written in a stage.
 
         Only the bits of ``mask`` are changed, where there is one: what an earlier stage makes of
-        the others stays. Changes of one place are put in the order of their stages.
+        the others stays. Changes of one place are put in the order of their stages. The file
+        grows where there is to be anything but zeros past its end.
         """
         held = None if mask is None else self._spool.put(mask)
         put = _Put(offset, self._spool.put(new), held, field, reason)
         self._puts[stage].append(put)
-        self.overlay.put(offset, self._resulting(put, self.overlay)[1])
+        result = self._resulting(put, self.overlay)[1]
+        self._grow_for(offset, result)
+        self.overlay.put(offset, result.cut(0, max(0, min(result.length, self.new_size - offset))))
 
     def put_words(
         self,
@@ -139,11 +143,20 @@ class Draft:
         if stage is Stage.PREPARE and self._size is not None:
             yield Resize(self.image.source.size, self._size, "file.grow")
             running.resize(self._size)
-        for put in sorted(self._puts[stage], key=lambda put: put.offset):
+        for put in _in_order(self._puts[stage]):
             write = self._write(put, running)
             if write is not None:
                 running.put(write.offset, write.new)
                 yield write
+
+    def _grow_for(self, offset: int, result: Blob) -> None:
+        """Have the file hold some bytes; zeros past its end are there without any room."""
+        if offset + result.length > self.new_size:
+            held = len(result.read().rstrip(b"\0"))
+            if held and offset + held > self.new_size:
+                # What is written are whole sectors.
+                sector_end = -(-(offset + held) // SECTOR_SIZE) * SECTOR_SIZE
+                self.grow(min(offset + result.length, sector_end))
 
     def _resulting(self, put: _Put, source: OverlaySource) -> tuple[bytes, Blob]:
         """The bytes at a place, and what a change makes of them."""
@@ -160,6 +173,7 @@ class Draft:
         if old == result:
             return None
         start, end = _changed_sectors(put.offset, old, result)
+        end = min(end, self.new_size - put.offset)
         field = _moved(put.field, start)
         return Write(
             offset=put.offset + start,
@@ -169,6 +183,13 @@ class Draft:
             reason=put.reason,
             count=_changed_units(field.unit_bits, old[start:end], result[start:end]),
         )
+
+
+def _in_order(puts: list[_Put]) -> list[_Put]:
+    """By where they are in the file; as they were put where one lies over another."""
+    by_offset = sorted(puts, key=lambda put: put.offset)
+    apart = all(one.offset + one.new.length <= other.offset for one, other in pairwise(by_offset))
+    return by_offset if apart else puts
 
 
 def _changed_sectors(offset: int, old: bytes, new: bytes) -> tuple[int, int]:

@@ -1,0 +1,184 @@
+"""Drafts: whatever is put into them, the plan does exactly that, in the order of the stages."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Write
+from qcow2_dump.planners.draft import Draft, Stage
+from qcow2_dump.storage.memory import MemorySource
+
+SECTOR = 512
+UNIT_BITS = (0, 1, 4, 8, 16, 64)
+
+
+@dataclass
+class Put:
+    stage: Stage
+    offset: int
+    new: bytes
+    mask: bytes | None
+    unit_bits: int
+    reason: str = ""
+    changed: int = field(default=0)
+
+
+@st.composite
+def puts(draw: st.DrawFn, size: int) -> Put:
+    """Some bytes for a place in a file of a size, or a little behind its end."""
+    length = draw(st.integers(1, 200)) * 8
+    new = (draw(st.sampled_from([b"\0", b"\1", b"abcdefg"])) * length)[:length]
+    mask = None
+    if draw(st.booleans()):
+        some = draw(st.binary(min_size=1, max_size=3))
+        edge = draw(st.integers(0, length))
+        mask = (some * length)[:edge] + bytes(length - edge)
+    return Put(
+        draw(st.sampled_from(Stage)),
+        draw(st.integers(0, size // 8 + 100)) * 8,
+        new,
+        mask,
+        draw(st.sampled_from(UNIT_BITS)),
+    )
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> tuple[bytes, list[Put], int]:
+    """A file, what is put into it stage by stage, and to what size it grows at least."""
+    content = draw(st.binary(min_size=1, max_size=3)) * draw(st.integers(1, 1500))
+    drawn = draw(st.lists(puts(len(content)), max_size=7))
+    ordered = sorted(drawn, key=lambda put: put.stage)
+    for number, put in enumerate(ordered):
+        put.reason = f"{put.stage:d}.{number}"
+    return content, ordered, draw(st.integers(0, 6000))
+
+
+def made(content: bytes, changes: list[Put], size: int) -> tuple[Draft, Plan]:
+    draft = Draft(SimpleNamespace(source=MemorySource(content), resolver=None), "test")  # type: ignore[arg-type]
+    draft.grow(size)
+    for put in changes:
+        what = Field("l2", 0, put.unit_bits, 3, 1 << 20, 1 << 16)
+        draft.put(put.stage, put.offset, put.new, what, put.reason, mask=put.mask)
+    return draft, draft.build()
+
+
+def expected(content: bytes, changes: list[Put], size: int) -> bytes:
+    """The file with all changes made one after the other; counts what each of them changes."""
+    held = bytearray(content.ljust(max(size, len(content)) + 20_000, b"\0"))
+    for put in changes:
+        old = bytes(held[put.offset : put.offset + len(put.new)])
+        mask = put.mask or b"\xff" * len(put.new)
+        new = bytes(o & ~m | n & m for o, n, m in zip(old, put.new, mask, strict=True))
+        held[put.offset : put.offset + len(put.new)] = new
+        put.changed = units_changed(put.unit_bits, old, new)
+    return bytes(held)
+
+
+def units_changed(bits: int, old: bytes, new: bytes) -> int:
+    if old == new or bits == 0:
+        return int(old != new)
+    if bits >= 8:
+        step = bits // 8
+        return sum(old[at : at + step] != new[at : at + step] for at in range(0, len(old), step))
+    one = (1 << bits) - 1
+    return sum(
+        (a ^ b) >> shift & one != 0
+        for a, b in zip(old, new, strict=True)
+        for shift in range(0, 8, bits)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(drafts())
+def test_the_plan_does_what_was_put(case: tuple[bytes, list[Put], int]) -> None:
+    content, changes, size = case
+    draft, plan = made(content, changes, size)
+    wanted = expected(content, changes, size)
+    assert draft.new_size == plan.new_size == draft.overlay.size
+    assert not any(wanted[plan.new_size :])
+    assert draft.overlay.read(0, plan.new_size) == wanted[: plan.new_size]
+
+    held = bytearray(content)
+    for step in plan.steps:
+        if isinstance(step, Resize):
+            assert step.old == len(held) < step.new
+            held += bytes(step.new - len(held))
+        elif isinstance(step, Write):
+            assert step.end <= len(held)
+            assert held[step.offset : step.end] == step.old.read()
+            held[step.offset : step.end] = step.new.read()
+    assert held == wanted[: plan.new_size]
+    draft.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(drafts())
+def test_each_write_is_as_short_as_sectors_allow_and_says_what_it_is(
+    case: tuple[bytes, list[Put], int],
+) -> None:
+    content, changes, size = case
+    draft, plan = made(content, changes, size)
+    expected(content, changes, size)
+    of_reason = {put.reason: put for put in changes}
+    for write in plan.writes():
+        put = of_reason[write.reason]
+        old, new = write.old.read(), write.new.read()
+        first_cut = (write.offset // SECTOR + 1) * SECTOR - write.offset
+        last_cut = max(0, (write.end - 1) // SECTOR * SECTOR - write.offset)
+        assert old[:first_cut] != new[:first_cut]
+        assert old[last_cut:] != new[last_cut:]
+        assert put.offset <= write.offset
+        assert write.end <= put.offset + len(put.new)
+        moved = (write.offset - put.offset) * 8 // put.unit_bits if put.unit_bits else 0
+        assert write.field.first == 3 + moved
+        assert write.field.guest_offset == (1 << 20) + (moved << 16)
+    counted = {reason: n for reason, n in plan.reasons().items() if reason != "file.grow"}
+    assert counted == {put.reason: put.changed for put in changes if put.changed}
+    draft.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(drafts())
+def test_stages_are_kept_apart_by_barriers(case: tuple[bytes, list[Put], int]) -> None:
+    draft, plan = made(*case)
+    stages: list[set[int]] = [set()]
+    for step in plan.steps:
+        if isinstance(step, Barrier):
+            stages.append(set())
+        else:
+            reason = step.reason
+            stages[-1].add(0 if reason == "file.grow" else int(reason.split(".")[0]))
+    assert stages.pop() == set(), "the last stage is synced as well"
+    assert all(len(stage) == 1 for stage in stages)
+    order = [stage.pop() for stage in stages]
+    assert order == sorted(set(order))
+    if plan.steps and isinstance(plan.steps[0], Resize):
+        assert sum(isinstance(step, Resize) for step in plan.steps) == 1
+    draft.close()
+
+
+def test_nothing_put_is_nothing_to_do() -> None:
+    draft, plan = made(b"content" * 100, [], 0)
+    assert draft.is_empty
+    assert plan.is_empty
+    draft.close()
+
+
+def test_one_put_over_another_of_its_stage_stays_over_it() -> None:
+    above = Put(Stage.NEW, 64, b"b" * 64, None, 0, "4.1")
+    draft, plan = made(bytes(512), [Put(Stage.NEW, 96, b"a" * 64, None, 0, "4.0"), above], 0)
+    (*_, last, _barrier) = plan.steps
+    assert isinstance(last, Write)
+    assert last.reason == "4.1"
+    assert draft.overlay.read(64, 96) == b"b" * 64 + b"a" * 32
+    draft.close()
+
+
+def test_zeros_past_the_end_need_no_room() -> None:
+    draft, plan = made(b"x" * 512, [Put(Stage.NEW, 256, bytes(4096), None, 0, "4.0")], 0)
+    assert plan.new_size == 512
+    (write,) = plan.writes()
+    assert (write.offset, write.end) == (256, 512)
+    draft.close()
