@@ -21,7 +21,13 @@ from qcow2_dump.ondisk.bitmaps import BitmapEntryKind, bitmap_entry_rules, bitma
 from qcow2_dump.ondisk.constants import MAX_READABLE_OFFSET, BitmapFlag, ExtensionType
 from qcow2_dump.ondisk.rules import BrokenRule
 
-__all__ = ["bitmap_clusters", "bitmap_regions", "check_bitmaps", "claim_bitmap_data"]
+__all__ = [
+    "bitmap_clusters",
+    "bitmap_entries_beyond",
+    "bitmap_regions",
+    "check_bitmaps",
+    "claim_bitmap_data",
+]
 
 _EXTENSION_DATA = 8  # behind type and length
 _DIRECTORY_OFFSET = _EXTENSION_DATA + 16  # behind the number of bitmaps and the directory's size
@@ -161,8 +167,10 @@ def claim_bitmap_data(facts: CheckFacts, directory: BitmapDirectory) -> None:
         held = kinds == BitmapEntryKind.DATA
         offsets = arrays.l2_offsets(piece.raw)
         beyond = held & (offsets >= np.uint64(facts.space.end))
-        _report_entries(facts, piece, invalid, "is no valid bitmap table entry")
-        _report_entries(facts, piece, beyond, "points past the end of the file")
+        _report_entries(facts, piece, invalid, "bitmap.table", "is no valid bitmap table entry")
+        _report_entries(
+            facts, piece, beyond, "bitmap.beyond-end", "points past the end of the file"
+        )
         inside = held & ~beyond
         indices = facts.cluster_indices(offsets[inside])
         weight = piece.weight[inside]
@@ -204,7 +212,19 @@ def _pieces(facts: CheckFacts, directory: BitmapDirectory) -> Iterator[_Piece]:
             yield _Piece(items, place, raw, segments.owner[at], segments.weight[at])
 
 
-def _report_entries(facts: CheckFacts, piece: _Piece, bad: NDArray[np.bool_], what: str) -> None:
+def bitmap_entries_beyond(
+    facts: CheckFacts, directory: BitmapDirectory
+) -> Iterator[NDArray[np.int64]]:
+    """The file offsets of bitmap table entries that point past the end of the file (int64)."""
+    for piece in _pieces(facts, directory):
+        kinds = arrays.bitmap_entry_kinds(piece.raw, facts.space.cluster_bits)
+        beyond = arrays.l2_offsets(piece.raw) >= np.uint64(facts.space.end)
+        yield piece.place[(kinds == BitmapEntryKind.DATA) & beyond]
+
+
+def _report_entries(
+    facts: CheckFacts, piece: _Piece, bad: NDArray[np.bool_], code: str, what: str
+) -> None:
     chosen = np.flatnonzero(bad)
 
     def make(i: int) -> Finding:
@@ -213,7 +233,7 @@ def _report_entries(facts: CheckFacts, piece: _Piece, bad: NDArray[np.bool_], wh
         place, value = int(piece.place[at]), int(piece.raw[at])
         index = (place - entry.table_offset) // 8
         return Finding(
-            code="bitmap.table",
+            code=code,
             message=f"bitmap {shown(entry.name)}, table entry {index}: {value:#018x} {what}",
             offset=place,
             table=Table("bitmap_table", entry.table_offset),
@@ -222,4 +242,4 @@ def _report_entries(facts: CheckFacts, piece: _Piece, bad: NDArray[np.bool_], wh
         )
 
     count = int(piece.weight[chosen].sum())
-    facts.log.add_many("bitmap.table", len(chosen), make, count=count)
+    facts.log.add_many(code, len(chosen), make, count=count)

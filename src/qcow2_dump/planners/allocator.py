@@ -89,7 +89,7 @@ class Allocator:
 def _growth_limit(found: Checked, *, blocks: bool) -> int:
     """The cluster up to which the file may grow: what lies beyond by QEMU's rule stays so."""
     facts = found.facts
-    if found.has("table.beyond-end", "bitmap.table", "file.truncated"):
+    if found.has("table.beyond-end", "bitmap.beyond-end", "file.truncated"):
         return facts.clusters
     limit = 1 << (63 - facts.space.cluster_bits)
     for offsets, lengths in _pointers(found, blocks=blocks):

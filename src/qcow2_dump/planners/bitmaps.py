@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.pass_bitmaps import bitmap_entries_beyond
 from qcow2_dump.image.tables import BitmapDirectory
 from qcow2_dump.ondisk.constants import AutoclearFeature, BitmapFlag, ExtensionType
 from qcow2_dump.ondisk.extension_records import BITMAPS_LENGTH
@@ -12,9 +13,10 @@ from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.header import clear_autoclear
 from qcow2_dump.planners.header_fields import remove_extensions, set_extension_length
 
-__all__ = ["drop_bitmaps", "mark_bitmaps_in_use"]
+__all__ = ["drop_bitmaps", "mark_bitmaps_in_use", "mend_bitmap_tables"]
 
 _FLAGS_OFFSET = 12
+_ALL_ONES = (1).to_bytes(8, "big")
 _IN_USE = int(BitmapFlag.IN_USE).to_bytes(4, "big")
 # Flags of directory entries that lie close to each other are changed together, in bytes.
 _PIECE = 1 << 16
@@ -50,6 +52,21 @@ def mark_bitmaps_in_use(draft: Draft, found: Checked) -> None:
     for first, mask in _pieces(directory):
         field = Field("bitmap_directory", start, unit_bits=0)
         draft.put(Stage.PREPARE, first, mask, field, "bitmap.in-use", mask=mask)
+
+
+def mend_bitmap_tables(draft: Draft, found: Checked) -> None:
+    """Have bitmap table entries that point past the end say that all of their range has changed.
+
+    QEMU reads such a part as zeros, so that a backup would leave out what did change.
+    """
+    directory = found.image.bitmap_directory if found.image.bitmaps_valid else None
+    if directory is None or not found.has("bitmap.beyond-end"):
+        return
+    counts, bits = found.facts.references.counts, found.facts.space.cluster_bits
+    for places in bitmap_entries_beyond(found.facts, directory):
+        for place in places[counts[places >> bits] == 1].tolist():
+            field = Field("bitmap_table", place)
+            draft.put(Stage.SWITCH, place, _ALL_ONES, field, "bitmap.all-ones")
 
 
 def drop_bitmaps(draft: Draft, found: Checked) -> list[str]:

@@ -162,6 +162,12 @@ _ALL = (
         "The guest sees no difference; an incremental backup with the bitmap has to begin anew.",
     ),
     Reason(
+        "bitmap.all-ones",
+        "An entry of a bitmap's table that points past the end of the file now says that all of "
+        "its range has changed.",
+        "The guest sees no difference; an incremental backup copies more, and misses nothing.",
+    ),
+    Reason(
         "bitmap.dropped",
         "The bitmaps are given up, as was asked for.",
         "The guest sees no difference; an incremental backup with a bitmap has to begin anew.",

@@ -14,7 +14,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.plan.model import Barrier, Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Spool
-from qcow2_dump.planners.bitmaps import drop_bitmaps
+from qcow2_dump.planners.bitmaps import drop_bitmaps, mend_bitmap_tables
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.draft import Draft
 from qcow2_dump.planners.entries import mend_entries
@@ -22,6 +22,7 @@ from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
 from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.planners.unusable import Dropped, drop_unusable
 
 __all__ = ["RepairChoice", "plan_repair"]
 
@@ -149,10 +150,11 @@ class _Repair:
         self, found: Checked, choice: RepairChoice, policy: Policy, spool: Spool
     ) -> Proposal:
         draft = Draft(found.image, "repair", spool)
-        notes = _mend(draft, found, choice)
+        dropped = _mend(draft, found, choice)
         finisher = Finisher(found, policy, self._can_grow, self._predict, self._tick)
         proposal = finisher.finish(draft)
-        proposal.notes[:0] = notes
+        proposal.notes[:0] = dropped.notes
+        proposal.losses, proposal.losses_total = dropped.losses, dropped.losses_total
         return proposal
 
     def _add(self, whole: Proposal, following: Proposal) -> None:
@@ -176,15 +178,20 @@ class _Repair:
             )
 
 
-def _mend(draft: Draft, found: Checked, choice: RepairChoice) -> list[str]:
-    """Draft all changes but those of refcounts and COPIED flags; returns sentences about them."""
+def _mend(draft: Draft, found: Checked, choice: RepairChoice) -> Dropped:
+    """Draft all changes but those of refcounts and COPIED flags; returns what is lost by them."""
+    dropped = Dropped()
     notes: list[str] = []
     if choice.errors:
         clear_bitmaps_bit(draft, found.image)
+        mend_bitmap_tables(draft, found)
         notes += mend_entries(draft, found)
     if choice.drop_bitmaps:
         notes += drop_bitmaps(draft, found)
-    return notes
+    if choice.drop_unusable:
+        dropped = drop_unusable(draft, found)
+    dropped.notes[:0] = notes
+    return dropped
 
 
 def _may_go_on(after: CheckResult) -> bool:

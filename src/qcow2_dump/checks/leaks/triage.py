@@ -45,6 +45,7 @@ UNUSABLE = (
     "bitmap.extension",
     "bitmap.directory",
     "bitmap.table",
+    "bitmap.beyond-end",
     "header.length",
     "header.backing-offset",
     "header.backing-name",

@@ -42,11 +42,25 @@ ROWS: tuple[Rule, ...] = (
         verdict=Verdict.CORRUPT,
         headline="# bitmap table{|s} or table entr{y|ies} cannot be used",
         meaning="The table of a bitmap says where its parts lie in the file; it has the wrong "
-        "length, lies past the end, or holds an entry that breaks the rules.",
+        "length, or holds an entry that breaks the rules.",
         cause=_STRAY,
         effect="QEMU refuses to open the image, or its check gives up. The data is untouched.",
         repair=_DROP,
         option="--drop-bitmaps",
+    ),
+    Rule(
+        code="bitmap.beyond-end",
+        severity=Severity.CORRUPTION,
+        verdict=Verdict.CORRUPT,
+        headline="# entr{y|ies} of bitmap tables {points|point} past the end of the file",
+        meaning="An entry of a bitmap's table says where a part of the bitmap lies; there is no "
+        "such place in the file.",
+        cause="The file was cut short, or the entry was overwritten.",
+        effect="QEMU reads that part as 'nothing has changed', so that the next incremental backup "
+        "leaves changes out. The guest's data is untouched.",
+        repair="`repair --errors` lets the entry say 'everything has changed': the next backup "
+        "copies more than it has to, and misses nothing.",
+        option="--errors",
     ),
     Rule(
         code="bitmap.extra-data-flag",
