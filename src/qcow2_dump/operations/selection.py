@@ -8,7 +8,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.image.shown_names import escaped
 from qcow2_dump.operations.requests import ALL_TREES
 
-__all__ = ["INACTIVE", "select_tree", "select_trees"]
+__all__ = ["INACTIVE", "select_snapshot", "select_tree", "select_trees"]
 
 INACTIVE = "inactive"
 """The selector of all snapshots."""
@@ -40,6 +40,16 @@ def select_tree(image: Image, selector: str) -> Tree:
     if selector in (ALL_TREES, INACTIVE):
         raise RequestError(f"{selector!r} stands for several trees; name one: {_known(image)}")
     return select_trees(image, selector)[0]
+
+
+def select_snapshot(image: Image, selector: str) -> int:
+    """The position in the snapshot table that an ID, a name or ``snapshot[N]`` names.
+
+    The words for several trees mean nothing here, only snapshots that are called so. Raises
+    RequestError for what names none, or several at once; it says what there is.
+    """
+    _, *snapshots = trees_of(image)
+    return snapshots.index(_one_snapshot(image, snapshots, selector))
 
 
 def _one_snapshot(image: Image, snapshots: list[Tree], selector: str) -> Tree:

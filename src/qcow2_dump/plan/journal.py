@@ -8,7 +8,6 @@ kept and compared. It has to cover whatever tells two images, or two states of o
 import hashlib
 import os
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from qcow2_dump.errors import JournalError, RequestError, SourceError, UnsafePlanError
-from qcow2_dump.plan.model import Plan, Step, Write
+from qcow2_dump.plan.model import Barrier, Plan
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.segments import TooTangledError, segments
 from qcow2_dump.plan.spool import Spool
 from qcow2_dump.plan.target import Readable
 from qcow2_dump.plan.undo_files import (
@@ -36,7 +34,6 @@ from qcow2_dump.plan.undo_files import (
     remove_file,
     sync_folder,
     telling,
-    write_all,
 )
 from qcow2_dump.plan.undo_format import (
     HEAD_LENGTH,
@@ -142,14 +139,14 @@ class Journal:
 
     def _mark(self, head: Head) -> None:
         with telling("the undo file cannot be marked", self.path):
-            write_all(self._fd, head.pack(), 0)
+            _write_all(self._fd, head.pack(), 0)
             os.fsync(self._fd)
         self._head = head
 
     def _refused(self, why: str) -> JournalError:
         return JournalError(f"{self.path}: {why}")
 
-    def _steps(self, spool: Spool) -> Iterator[Step]:
+    def _steps(self, spool: Spool) -> Iterator[Any]:
         """The steps, one by one; what they sum up to is known with the last."""
         head = self._head
         whole, groups = hashlib.sha256(), 0
@@ -165,7 +162,7 @@ class Journal:
             whole.update(packed)
             whole.update(payload)
             at += len(packed) + len(payload)
-            groups += not isinstance(step, Write)
+            groups += isinstance(step, Barrier)
             yield step
         if at != end or whole.digest() != head.body_sum or groups > MOST_GROUPS:
             raise self._refused("altered: the checksum of its steps is wrong")
@@ -225,7 +222,7 @@ def create_journal(
         names = Names.of(plan)
         head = Head(UndoState.PREPARING, identity)
         with telling("the undo file cannot be written", path):
-            write_all(fd, head.pack(), 0)
+            _write_all(fd, head.pack(), 0)
         if undo_file is not None:
             pointer = _point(place, path, identity)
         with telling("the undo file cannot be written", path):
@@ -233,7 +230,7 @@ def create_journal(
             os.fsync(fd)
             sync_folder(path)
             # Only a file that is complete on the disk says that it is.
-            write_all(fd, replace(head, state=UndoState.READY).pack(), 0)
+            _write_all(fd, replace(head, state=UndoState.READY).pack(), 0)
             os.fsync(fd)
     except BaseException:
         os.close(fd)
@@ -251,7 +248,7 @@ def open_journal(path: str | os.PathLike[str]) -> Journal:
     """
     known = read_undo_file(path)
     if known.problem is not None:
-        raise JournalError(f"{known.path}: {known.problem}")
+        raise JournalError(f"{known.path}: {known.problem.removeprefix(f'{known.path}: ')}")
     try:
         fd = open_regular(known.path, os.O_RDWR)
     except SourceError:
@@ -319,37 +316,36 @@ def _point(image: str, path: str, identity: bytes) -> str | None:
 def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: Names) -> Head:
     """Write metadata and steps; returns the head that seals them. Raises OSError."""
     packed = pack_metadata(metadata, names)
-    write_all(fd, packed, HEAD_LENGTH)
+    _write_all(fd, packed, HEAD_LENGTH)
     start = at = HEAD_LENGTH + len(packed)
-    steps = list(chain.from_iterable(map(pieces, plan.steps)))
-    _check_recoverable(steps)
-    whole, waiting = hashlib.sha256(), bytearray()
-    for step in steps:
+    whole, steps, groups = hashlib.sha256(), 0, 0
+    waiting = bytearray()
+    for step in chain.from_iterable(map(pieces, plan.steps)):
         record = pack_step(step, names)
         whole.update(record)
         waiting += record
+        steps += 1
+        groups += isinstance(step, Barrier)
+        if steps > MOST_STEPS or groups > MOST_GROUPS:
+            raise UnsafePlanError("the change has too many steps for an undo file")
         if len(waiting) >= PIECE:
-            write_all(fd, waiting, at)
+            _write_all(fd, waiting, at)
             at += len(waiting)
             waiting.clear()
-    write_all(fd, waiting, at)
+    _write_all(fd, waiting, at)
     return replace(
         head,
         metadata_length=len(packed),
         metadata_sum=hashlib.sha256(packed).digest(),
         body_length=at + len(waiting) - start,
-        steps=len(steps),
+        steps=steps,
         body_sum=whole.digest(),
     )
 
 
-def _check_recoverable(steps: list[Step]) -> None:
-    """Refuse what could be written down but not be told apart after a crash."""
-    groups = sum(not isinstance(step, Write) for step in steps)
-    too_many = len(steps) > MOST_STEPS or groups > MOST_GROUPS
-    try:
-        deque(segments(steps), maxlen=0)
-    except TooTangledError:
-        too_many = True
-    if too_many:
-        raise UnsafePlanError("the change has too many steps for an undo file")
+def _write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        wrote = os.pwrite(fd, left, at)
+        at += wrote
+        left = left[wrote:]
