@@ -1,7 +1,8 @@
 """The one stream that a run over an image yields, and that every renderer eats.
 
 A check yields `ImageOpened`, then `Progress` and `FindingSeen` in any order, then `ImageChecked`;
-or `ImageFailed` at any point, which ends it. `WriterSeen` comes at most once, behind `ImageOpened`.
+or `ImageFailed` at any point, which ends it. `WriterSeen` comes at most once, behind `ImageOpened`:
+then the result says what of it is settled.
 
 A listing yields `ImageOpened`, then these sections, each of which may be missing, with
 `Progress` between any two events, and `ImageChecked` at the end:
@@ -91,7 +92,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class FindingSeen:
-    """A finding, as it is made. The result's own list may know more of it (claimants, triage)."""
+    """A finding, as it is made. The result's own list may know more of it: owners, triage, and
+    whether it is settled."""
 
     finding: Finding
 

@@ -62,6 +62,54 @@ def test_who_does_not_lock_is_warned_of_a_writer(disk: Path) -> None:
     assert {before.stderr for before in quiet} == {""}
 
 
+CHECKS = ["check", "check --errors", "check --json", "-m check", "-m error", "-m dump", "dump"]
+
+
+def test_damage_under_an_idle_writer_is_damage(disk: Path) -> None:
+    poke(disk, 0x40000 + 8 * 9, 0x7F000000)
+    before = {line: run(*line.split(), disk) for line in CHECKS}
+    with qemu_holding(disk):
+        for line in CHECKS:
+            done = run(*line.split(), disk)
+            assert (done.returncode, before[line].returncode) == (6, 6), line
+            assert "unsettled)" not in done.stdout, line
+        document = json.loads(run("check", "--json", disk).stdout)
+    assert [(f["code"], f["settled"]) for f in document["findings"]] == [("l2.beyond-end", True)]
+    assert document["kinds"]["l2.beyond-end"]["unsettled"] == 0
+
+
+def test_leaks_under_a_writer_are_nothing_certain(disk: Path) -> None:
+    poke(disk, 0x20000 + 2 * 8, 1, width=2)
+    with disk.open("ab") as file:
+        file.truncate(0x90000)
+    assert run("check", disk).returncode == 1
+    with qemu_holding(disk):
+        for line in CHECKS:
+            assert run(*line.split(), disk).returncode == 8, line
+        text = run("check", disk).stdout
+        classic = run("-m", "check", disk).stdout
+        document = json.loads(run("check", "--json", disk).stdout)
+        assert run("check", "--exit-like", "qemu-img", disk).returncode == 3
+    verdict = "OTHER - nothing is certain: somebody is writing to the image"
+    assert text.startswith(f"{disk}: {verdict}\n")
+    assert "references (unsettled)\n" in text
+    assert text.endswith(f"next: qcow2-dump check {disk} --lock\n")
+    assert f"{disk}: {verdict}\n" in classic
+    assert "[refcount.leak] (unsettled)\n" in classic
+    assert "can be freed" not in text + classic
+    assert (document["status"], document["exit_status"]) == ("other", 8)
+    assert [(f["code"], f["settled"], f["repair"]) for f in document["findings"]] == [
+        ("refcount.leak", False, None)
+    ]
+    assert document["totals"]["leaks"] == 1
+
+
+def poke(disk: Path, offset: int, value: int, width: int = 8) -> None:
+    with disk.open("r+b") as file:
+        file.seek(offset)
+        file.write(value.to_bytes(width, "big"))
+
+
 def test_a_chain_is_locked_file_by_file(disk: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.qcow2"
     made = run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, overlay)

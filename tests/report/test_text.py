@@ -1,6 +1,7 @@
 """The report for people, line by line."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,54 @@ def test_every_kind_of_finding_can_be_told(image: Image, code: str, errors: bool
     lines = report(samples.result(*findings), image, errors=errors)
     assert any(line.startswith(f"  {code} ") for line in lines)
     assert RULES[code].tell(2).removeprefix("2 clusters ") in "\n".join(lines)
+
+
+UNSETTLED = """\
+disk.qcow2: OTHER - nothing is certain: somebody is writing to the image
+
+  l2.beyond-end   1 L2 entry points past the end of the file (unsettled)
+      L2 table 0x40000, entry 3 (file offset 0x40018) (unsettled)   guest 0x30000-0x3ffff   active
+  refcount.leak   1 cluster (64 KiB) has a refcount higher than its references (unsettled)
+      cluster 10 (file offset 0xa0000-0xaffff): refcount 1, 0 references, may be guest data \
+(unsettled)
+
+  checked 1,024 guest clusters (3 allocated), 1 L2 table, 1 snapshot in 0.25 s
+
+  Somebody has the image open for writing: what is marked unsettled may be their work in progress.
+  Check again when they have closed it.
+
+  next: qcow2-dump check disk.qcow2 --lock
+"""
+
+
+def test_nothing_is_certain_of_what_somebody_is_writing(image: Image) -> None:
+    made = unsettled(samples.result(samples.beyond_end(3), samples.leak(10, "orphan")), 1, 1)
+    made = replace(made, triage=LeakTriage(("an L2 entry is unusable",), orphans=1))
+    lines = "\n".join(report(made, image)) + "\n"
+    assert lines.replace(image.name, "disk.qcow2") == UNSETTLED
+
+
+def test_what_is_certain_decides_and_is_told_apart(image: Image) -> None:
+    found = samples.beyond_end(3), samples.beyond_end(5), samples.shared()
+    lines = report(unsettled(samples.result(*found), 1, 1), image)
+    assert lines[0] == (
+        "disk.qcow2: CORRUPT - 1 kind of damage, 128 KiB of the guest's disk unreadable"
+    )
+    assert lines[2].endswith("2 L2 entries point past the end of the file (1 unsettled)")
+    assert any(line.startswith("  Somebody has the image open for writing") for line in lines)
+    assert any("repair --drop-unusable" in line for line in lines)
+    assert not any("--reuse" in line for line in lines)
+
+
+def unsettled(made: CheckResult, *places: int) -> CheckResult:
+    """The result with so many unsettled places of each code, the first of each."""
+    tallies = {
+        code: replace(tally, unsettled=number)
+        for (code, tally), number in zip(made.tallies.items(), places, strict=True)
+    }
+    left = {code: tally.unsettled for code, tally in tallies.items()}
+    findings = []
+    for finding in made.findings:
+        findings.append(replace(finding, settled=left[finding.code] <= 0))
+        left[finding.code] -= 1
+    return replace(made, tallies=tallies, findings=findings)

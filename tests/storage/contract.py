@@ -91,6 +91,13 @@ class SourceContract:
             assert source.read(0, 2000) == content.ljust(2000, b"\0")
             assert list(source.data_ranges(0, 2000)) == [(0, len(content))]
 
+    def test_once_more_it_is_the_same(self, source: ByteSource) -> None:
+        with source.again() as again:
+            assert again.size == len(CONTENT)
+            assert again.read(0, len(CONTENT) + 9) == CONTENT + bytes(9)
+        with source:
+            assert source.read(0, len(CONTENT)) == CONTENT
+
     def test_closing_twice_does_nothing(self, source: ByteSource) -> None:
         source.close()
         source.close()

@@ -50,6 +50,19 @@ class TestFile(SourceContract):
             assert source.read(0, 200) == CONTENT[:100] + bytes(100)
             assert list(source.data_ranges(0, source.size))[-1][1] <= 4096
 
+    def test_once_more_it_has_the_size_of_now(self, tmp_path: Path) -> None:
+        path = written(CONTENT, tmp_path)
+        with FileSource(path) as source:
+            path.rename(tmp_path / "elsewhere")
+            os.truncate(tmp_path / "elsewhere", 1 << 20)
+            with source.again() as again:
+                assert (source.size, again.size) == (len(CONTENT), 1 << 20)
+                source.close()
+                assert again.read(0, len(CONTENT)) == CONTENT
+        with pytest.raises(SourceError) as caught:
+            source.again()
+        assert caught.value.errno == errno.EBADF
+
     def test_a_system_that_cannot_tell_holes(
         self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:

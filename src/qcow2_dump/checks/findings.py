@@ -51,7 +51,8 @@ class Finding:
     ``offset`` is the file offset of the bad field in bytes, ``value`` what it holds and
     ``expected`` what it should. ``trees`` names the first trees that reach the place (``active``
     or a snapshot's ID) and ``trees_total`` says how many do. ``count`` is its share of the totals,
-    where a place counts once per walk that meets it, as in ``qemu-img check``. ``cluster`` is a
+    where a place counts once per walk that meets it, as in ``qemu-img check``. ``settled`` is False
+    where it may be the work in progress of somebody who is writing. ``cluster`` is a
     host cluster index; guest offset and length are in bytes. ``claimants`` are the first owners of
     a cluster and ``claimants_total`` says how many there are: at least so many, where the message
     says so, since not all of millions are told apart.
@@ -89,16 +90,25 @@ class Finding:
     @property
     def repair_option(self) -> str | None:
         """The option of ``repair`` that mends it, or None where nothing may be done by itself."""
-        return None if self.triage == "orphan" else self.rule.option
+        return self.rule.option if self.settled and self.triage != "orphan" else None
 
 
 @dataclass(slots=True)
 class Tally:
-    """All findings of one code, listed or not: places, their share of the totals, guest bytes."""
+    """All findings of one code, listed or not: places, their share of the totals, guest bytes.
+
+    ``unsettled`` says how many of the places may be the work in progress of a writer.
+    """
 
     places: int = 0
     count: int = 0
     guest_bytes: int = 0
+    unsettled: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether any of the places is there for good."""
+        return self.places > self.unsettled
 
 
 @dataclass(slots=True)

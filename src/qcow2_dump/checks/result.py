@@ -121,8 +121,13 @@ class CheckResult:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict by the precedence of the exit-status table."""
-        found = {RULES[code].verdict for code, tally in self.tallies.items() if tally.places}
+        """The verdict by the precedence of the exit-status table.
+
+        What is unsettled never counts as more than something to look at.
+        """
+        found = {RULES[code].verdict for code, tally in self.tallies.items() if tally.settled}
+        if self.unsettled:
+            found.add(Verdict.OTHER)
         worst = Verdict.worst(found)
         if self.refusal is not None and worst in (Verdict.LEAK, Verdict.GOOD):
             return Verdict.OTHER
@@ -131,12 +136,28 @@ class CheckResult:
             return Verdict.FLAG
         return worst
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether anything worse than a note may be the work in progress of a writer."""
+        return any(
+            tally.unsettled and RULES[code].verdict is not Verdict.GOOD
+            for code, tally in self.tallies.items()
+        )
+
     def kinds(self, *severities: Severity) -> list[str]:
-        """The codes found, of some severities, in the catalogue's order."""
+        """The codes found, settled or not, of some severities, in the catalogue's order."""
         found = [code for code in RULES if code in self.tallies]
         return [code for code in found if RULES[code].severity in severities]
 
+    def settled_kinds(self, *severities: Severity) -> list[str]:
+        """The codes of which anything is settled, of some severities, in the same order."""
+        return [code for code in self.kinds(*severities) if self.tallies[code].settled]
+
     def guest_bytes(self, impact: Impact) -> int:
-        """Bytes of the guest's disk that the findings of one impact name."""
-        named = [t for code, t in self.tallies.items() if RULES[code].impact is impact]
+        """Bytes of the guest's disk that the findings of one impact name, if any is settled."""
+        named = [
+            tally
+            for code, tally in self.tallies.items()
+            if RULES[code].impact is impact and tally.settled
+        ]
         return sum(tally.guest_bytes for tally in named)

@@ -96,6 +96,18 @@ class Image:
 
         return read_bitmap_directory(self.source, extension)
 
+    def again(self) -> "Image":
+        """The image as it is now, read anew; it has to be closed by itself.
+
+        Raises as opening does, and SourceError where the source cannot be had a second time.
+        """
+        source = self.source.again()
+        try:
+            return Image(source, self.resolver)
+        except BaseException:
+            source.close()
+            raise
+
     def close(self) -> None:
         """Close the source."""
         self.source.close()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.settling import settle
 from qcow2_dump.errors import Qcow2Error, RequestError
 from qcow2_dump.events import (
     Event,
@@ -19,22 +20,27 @@ from qcow2_dump.events import (
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook
 from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
+from qcow2_dump.operations.second_look import look_again
 
 __all__ = ["CheckRun", "ChecksRun", "check", "run_checks"]
 
-CheckEvent = Progress | FindingSeen | ImageChecked
+CheckEvent = WriterSeen | Progress | FindingSeen | ImageChecked
 
 
 class CheckRun:
     """One check of one image, which advances as it is iterated.
 
-    Yields `Progress` and `FindingSeen`, and `ImageChecked` at the end. Raises SourceError when
-    the image cannot be read. Iterating again goes on where the last iteration stopped.
+    Yields `Progress` and `FindingSeen`, and `ImageChecked` at the end; `WriterSeen` when somebody
+    has the image open for writing: then the result says what of it is settled. Raises SourceError
+    when the image cannot be read. Iterating again goes on where the last iteration stopped.
     """
 
     def __init__(self, image: Image, *, deep: bool, max_findings: int) -> None:
         self.image = image
-        self._checker = Checker(image, deep=deep, max_findings=max_findings)
+        self._deep = deep
+        self._max_findings = max_findings
+        self._checker = self._make_checker(image)
+        self._writer_seen = False
         self._started = time.perf_counter()
         self._result: CheckResult | None = None
         self._events = self._run()
@@ -56,9 +62,15 @@ class CheckRun:
 
     def partial_result(self) -> CheckResult:
         """What was found so far; marked incomplete unless the check has ended."""
-        return self._checker.result() if self._result is None else self._result
+        if self._result is not None:
+            return self._result
+        return settle(self._checker, None) if self._writer_seen else self._checker.result()
+
+    def _make_checker(self, image: Image) -> Checker:
+        return Checker(image, deep=self._deep, max_findings=self._max_findings)
 
     def _run(self) -> Iterator[CheckEvent]:
+        yield from self._look_for_writers()
         for step in self._checker.run():
             # The last, partial cluster can lie past the total, which is only an estimate.
             yield Progress(step.stage, min(step.done, step.total), step.total)
@@ -66,8 +78,19 @@ class CheckRun:
                 yield FindingSeen(finding)
         for finding in self._checker.log.drain():
             yield FindingSeen(finding)
-        self._result = self._checker.result()
+        # Asked again: who came during the walk has changed what was being read.
+        yield from self._look_for_writers()
+        if self._writer_seen:
+            self._result = yield from look_again(self.image, self._checker, self._make_checker)
+        else:
+            self._result = self._checker.result()
         yield ImageChecked(self.image.name, self._result, self.seconds)
+
+    def _look_for_writers(self) -> Iterator[WriterSeen]:
+        """Say once that there is one."""
+        if not self._writer_seen and self.image.source.is_being_written():
+            self._writer_seen = True
+            yield WriterSeen(self.image.name)
 
 
 def check(
@@ -125,18 +148,12 @@ class ChecksRun:
             # Read now: whoever shows the image must not have to expect an I/O error.
             _ = image.snapshot_table, image.bitmap_directory
             yield ImageOpened(name, image)
-            warned = image.source.is_being_written()
-            if warned:
-                yield WriterSeen(name)
             self._current = check(
                 image, deep=self.request.deep, max_findings=self.request.max_findings
             )
             for event in self._current:
                 if isinstance(event, ImageChecked):
                     self._current = None
-                    # Asked again: who came during the walk has changed what was being read.
-                    if not warned and image.source.is_being_written():
-                        yield WriterSeen(name)
                 yield event
 
 

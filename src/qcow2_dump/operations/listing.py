@@ -17,7 +17,8 @@ from qcow2_dump.checks.listing.refcounts import list_refcounts
 from qcow2_dump.checks.listing.shared import list_shared
 from qcow2_dump.checks.mapping.active_layer import ActiveLayer, ClustersElsewhere
 from qcow2_dump.checks.mapping.entry_classes import EntryState, count_states
-from qcow2_dump.checks.result import TableStatistics, TreeStatistics
+from qcow2_dump.checks.result import CheckResult, TableStatistics, TreeStatistics
+from qcow2_dump.checks.settling import settle
 from qcow2_dump.checks.trees import Tree, trees_of
 from qcow2_dump.events import (
     ActiveSummed,
@@ -44,6 +45,7 @@ from qcow2_dump.events import (
 )
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.requests import ALL_TREES, DEFAULT_MAX_FINDINGS, DumpWhat
+from qcow2_dump.operations.second_look import look_again
 from qcow2_dump.operations.selection import select_trees
 from qcow2_dump.operations.viewing_info import gather_info
 
@@ -98,19 +100,18 @@ class ListingRun:
         self._trees = select_trees(image, listing.snapshot)
         self._started = time.perf_counter()
         self._checker: Checker | None = None
+        self._writer_seen = False
         self._statistics: dict[int | None, TreeStatistics] | None = None
         self._lister = TreeLister(image, bad_only=listing.entries != "all")
 
     def __iter__(self) -> "Iterator[ListingEvent | Entries]":
         listing = self._listing
         yield ImageOpened(self.image.name, self.image)
-        warned = self.image.source.is_being_written()
-        if warned:
-            yield WriterSeen(self.image.name)
+        yield from self._look_for_writers()
         if listing.report:
             look = listing.look_for_backing
             yield HeaderRead(gather_info(self.image, look=look, tables=False))
-        checker = self._make_checker()
+        checker = self._make_checker(self.image)
         if listing.entries != "all":
             yield from self._check(checker)
         if listing.what != "refcounts":
@@ -123,26 +124,41 @@ class ListingRun:
         if listing.report:
             yield from self._rest_of_report(checker)
         # Asked again: who came during the walk has changed what was being read.
-        if not warned and self.image.source.is_being_written():
-            yield WriterSeen(self.image.name)
-        yield self._checked(checker)
+        yield from self._look_for_writers()
+        if self._writer_seen:
+            yield self._checked((yield from look_again(self.image, checker, self._make_checker)))
+        else:
+            yield self._checked(checker.result())
 
     def interrupted(self) -> ImageChecked | None:
         """The check that was under way when something stopped the run, as far as it had come."""
-        return None if self._checker is None else self._checked(self._checker)
+        checker = self._checker
+        if checker is None:
+            return None
+        return self._checked(settle(checker, None) if self._writer_seen else checker.result())
 
-    def _make_checker(self) -> Checker:
+    def _look_for_writers(self) -> Iterator[WriterSeen]:
+        """Say once that there is one."""
+        if not self._writer_seen and self.image.source.is_being_written():
+            self._writer_seen = True
+            yield WriterSeen(self.image.name)
+
+    def _make_checker(self, image: Image) -> Checker:
+        """A checker of this image, or of the same one read anew."""
         listing = self._listing
-        only: Sequence[Tree] | None = self._trees if listing.what == "tables" else None
-        return Checker(self.image, deep=listing.deep, max_findings=listing.max_findings, only=only)
+        only: Sequence[Tree] | None = None
+        if listing.what == "tables":
+            same = image is self.image
+            only = self._trees if same else select_trees(image, listing.snapshot)
+        return Checker(image, deep=listing.deep, max_findings=listing.max_findings, only=only)
 
     def _check(self, checker: Checker) -> Iterator[Progress]:
         self._checker = checker
         for step in checker.run():
             yield Progress(step.stage, min(step.done, step.total), step.total)
 
-    def _checked(self, checker: Checker) -> ImageChecked:
-        return ImageChecked(self.image.name, checker.result(), time.perf_counter() - self._started)
+    def _checked(self, result: CheckResult) -> ImageChecked:
+        return ImageChecked(self.image.name, result, time.perf_counter() - self._started)
 
     def _tables(self, checker: Checker) -> "Iterator[ListingEvent | Entries]":
         """The chosen trees, one after the other, and the list of snapshots."""

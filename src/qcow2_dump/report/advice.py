@@ -52,6 +52,11 @@ _REFCOUNTS_LOST = (
     "refcount.block-beyond-end",
     "refcount.unreadable",
 )
+_TO_MEND = (Severity.CORRUPTION, Severity.LEAK, Severity.WARNING)
+_CHECK_AGAIN = (
+    "Somebody has the image open for writing: what is marked unsettled may be their work in "
+    "progress. Check again when they have closed it."
+)
 _ALL_COVERS = frozenset({"--errors", "--leaks", "--all"})
 
 
@@ -65,10 +70,14 @@ class Advice:
 
 def advise(result: CheckResult, image: Image) -> Advice:
     """The advice on an image that was checked; none at all for a sound one."""
+    if result.unsettled and not result.settled_kinds(*_TO_MEND):
+        command = commands.command("check", commands.path(image.name), "--lock")
+        return Advice((_CHECK_AGAIN,), (command,))
     sentences = [
         *_before_anything(result),
         *_truncated(result),
         *_newest_sound_snapshot(result, image),
+        *([_CHECK_AGAIN] if result.unsettled else []),
     ]
     return Advice(tuple(sentences), tuple(_commands(result, image.name)))
 
@@ -147,7 +156,8 @@ def _truncated(result: CheckResult) -> list[str]:
 def _newest_sound_snapshot(result: CheckResult, image: Image) -> list[str]:
     """The snapshot to go back to when the active tables are damaged."""
     active = [tree for tree in result.trees if tree.index is None]
-    if not result.complete or all(_readable(tree) for tree in active):
+    nothing_certain = result.unsettled and not result.settled_kinds(Severity.CORRUPTION)
+    if not result.complete or nothing_certain or all(_readable(tree) for tree in active):
         return []
     entries = {entry.position: entry for entry in image.snapshot_table.entries}
     for tree in reversed(result.trees):
@@ -180,7 +190,7 @@ def _commands(result: CheckResult, name: str) -> list[str]:
 
 def _worst_code(result: CheckResult) -> str | None:
     """The code to understand first, of those that give the verdict."""
-    codes = result.kinds(Severity.CORRUPTION, Severity.LEAK, Severity.WARNING)
+    codes = result.settled_kinds(*_TO_MEND)
     deciding = [code for code in codes if RULES[code].verdict is result.verdict]
 
     def last_to_explain(code: str) -> tuple[bool, int, bool, bool]:
@@ -199,7 +209,7 @@ def _worst_code(result: CheckResult) -> str | None:
 def _repair_options(result: CheckResult) -> list[str]:
     """The options that mend something here and give nothing up."""
     options = set()
-    for code in result.kinds(Severity.CORRUPTION, Severity.LEAK, Severity.WARNING):
+    for code in result.settled_kinds(*_TO_MEND):
         option = RULES[code].option
         if option in _ALL_COVERS or option == "--reuse":
             options.add(option)
@@ -221,7 +231,7 @@ def _snapshot_position(finding: Finding, image: Image) -> int | None:
 
 
 def _found(result: CheckResult, code: str) -> bool:
-    return code in result.tallies and result.tallies[code].places > 0
+    return code in result.tallies and result.tallies[code].settled
 
 
 def _clusters(clusters: int, result: CheckResult) -> str:

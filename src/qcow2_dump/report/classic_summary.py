@@ -15,7 +15,7 @@ from qcow2_dump.report.commands import planned
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.places import Trees
 from qcow2_dump.report.style import Style
-from qcow2_dump.report.summary import verdict_words
+from qcow2_dump.report.summary import unsettled, verdict_words
 from qcow2_dump.report.units import size
 
 __all__ = ["finding_lines", "summary_lines"]
@@ -32,7 +32,8 @@ def finding_lines(result: CheckResult) -> Iterator[str]:
     for finding in result.findings:
         if finding.code.startswith(_TOLD_ELSEWHERE) and finding.code not in _NOT_TOLD:
             continue
-        yield f"{finding.code}: {one_line(finding.message)}{_at(finding)}"
+        mark = "" if finding.settled else " (unsettled)"
+        yield f"{finding.code}: {one_line(finding.message)}{_at(finding)}{mark}"
 
 
 def summary_lines(
@@ -73,12 +74,14 @@ def _kinds(result: CheckResult) -> Iterator[str]:
     """What was found, a line for each kind."""
     codes = [code for code in result.kinds(*Severity) if result.tallies[code].places]
     for code in sorted(codes, key=lambda code: RULES[code].severity.rank):
-        yield f"Found:          {RULES[code].tell(result.tallies[code].places)} [{code}]"
+        tally = result.tallies[code]
+        yield f"Found:          {RULES[code].tell(tally.places)} [{code}]{unsettled(tally)}"
 
 
 def _snapshots(result: CheckResult, image: Image) -> Iterator[str]:
     """The state to go back to, or the first snapshot that is lost."""
-    if not result.complete:
+    nothing_certain = result.unsettled and not result.settled_kinds(Severity.CORRUPTION)
+    if not result.complete or nothing_certain:
         return
     damaged = _damaged_trees(result, image)
     names = Trees(image)

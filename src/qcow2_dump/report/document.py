@@ -179,12 +179,16 @@ Totals = TypedDict(
 
 
 class Kind(TypedDict):
-    """All findings of one code, listed or not; ``count`` is their share of the totals."""
+    """All findings of one code, listed or not; ``count`` is their share of the totals.
+
+    ``unsettled`` says how many of the places may be the work in progress of a writer.
+    """
 
     severity: SeverityName
     places: int
     count: int
     guest_bytes: int
+    unsettled: int
 
 
 class Triage(TypedDict):
@@ -227,7 +231,8 @@ class Claim(TypedDict):
 class FindingDocument(TypedDict):
     """One thing that is wrong, at one place.
 
-    ``repair`` is the command that mends it, null where none does by itself.
+    ``settled`` is false where it may be the work in progress of somebody who is writing. ``repair``
+    is the command that mends it, null where none does by itself.
     """
 
     code: str

@@ -201,6 +201,7 @@ def _kinds(result: CheckResult) -> dict[str, doc.Kind]:
             "places": result.tallies[code].places,
             "count": result.tallies[code].count,
             "guest_bytes": result.tallies[code].guest_bytes,
+            "unsettled": result.tallies[code].unsettled,
         }
         for code in RULES
         if code in result.tallies

@@ -1,6 +1,7 @@
 """The sentences that sum an image up: the verdict in words, what it is, what was looked at."""
 
 from qcow2_dump.checks.catalogue import RULES, Impact, Severity
+from qcow2_dump.checks.findings import Tally
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageChecked
@@ -8,7 +9,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import quoted
 from qcow2_dump.report.units import counted, duration, size
 
-__all__ = ["checked_line", "image_line", "verdict_words"]
+__all__ = ["checked_line", "image_line", "unsettled", "verdict_words"]
 
 _WORDS = {
     Verdict.GOOD: "nothing is wrong",
@@ -32,6 +33,13 @@ def verdict_words(result: CheckResult, image: Image) -> tuple[str, str]:
     elif words is None or _impacts(result, image):
         words = ", ".join([_kinds(result), *_impacts(result, image)])
     return verdict.label.upper(), words
+
+
+def unsettled(tally: Tally) -> str:
+    """What follows the headline of a kind of finding of which some are not settled."""
+    if not tally.unsettled:
+        return ""
+    return f" ({tally.unsettled:,} unsettled)" if tally.settled else " (unsettled)"
 
 
 def image_line(image: Image) -> str:
@@ -71,7 +79,7 @@ def checked_line(checked: ImageChecked, image: Image) -> str:
 
 
 def _kinds(result: CheckResult) -> str:
-    codes = [code for code in result.kinds(Severity.CORRUPTION) if code != "l2.misread"]
+    codes = [code for code in result.settled_kinds(Severity.CORRUPTION) if code != "l2.misread"]
     return counted(len(codes), "kind of damage", "kinds of damage")
 
 
@@ -79,7 +87,7 @@ def _impacts(result: CheckResult, image: Image) -> list[str]:
     """What the damage means for the guest's disk, as far as the check can tell."""
     unreadable = min(result.guest_bytes(Impact.UNREADABLE), image.header.size)
     doubt = min(result.guest_bytes(Impact.DOUBT), image.header.size)
-    if not doubt:
+    if not doubt and not result.unsettled:
         # The same data seen from the other side: the clusters that lost their owner.
         doubt = result.triage.orphans * result.cluster_size
     impacts = []
@@ -110,11 +118,11 @@ def _leak_words(result: CheckResult) -> str:
 
 
 def _other_words(result: CheckResult) -> str:
-    codes = result.kinds(Severity.WARNING)
+    codes = result.settled_kinds(Severity.WARNING)
     if codes:
         first = RULES[codes[0]].tell(result.tallies[codes[0]].places)
         more = f", and {len(codes) - 1} more to look at" if len(codes) > 1 else ""
         return first + more
     if result.refusal is not None:
         return f"sound, but QEMU would refuse it: {result.refusal}"
-    return "nothing is certain: the image is being written to"
+    return "nothing is certain: somebody is writing to the image"

@@ -16,7 +16,7 @@ from qcow2_dump.report.escape import SHOWN_NAME, one_line, printable
 from qcow2_dump.report.places import Place, Trees, claim, places
 from qcow2_dump.report.statistics import statistics_lines
 from qcow2_dump.report.style import Style
-from qcow2_dump.report.summary import checked_line, image_line, verdict_words
+from qcow2_dump.report.summary import checked_line, image_line, unsettled, verdict_words
 from qcow2_dump.report.units import counted, size
 
 __all__ = ["TextOptions", "check_report"]
@@ -75,12 +75,12 @@ def _groups(
         rule = RULES[code]
         shown = options.style.code(f"{code:<{width}}", rule.severity)
         yield f"  {shown}   {_headline(rule, result)}"
-        if code == "refcount.leak":
+        if code == "refcount.leak" and result.tallies[code].settled:
             yield from _triage(result)
         listed = _list if options.errors else _digest
         yield from listed(by_code[code], rule, result, trees, options.style)
         how = mending(code)
-        if how is not None:
+        if how is not None and result.tallies[code].settled:
             yield options.style.dim(f"      -> {how}")
 
 
@@ -91,7 +91,7 @@ def _headline(rule: Rule, result: CheckResult) -> str:
     if rule.in_clusters:
         number, noun, rest = words.split(" ", 2)
         words = f"{number} {noun} ({size(tally.places * result.cluster_size)}) {rest}"
-    return words
+    return words + unsettled(tally)
 
 
 def _triage(result: CheckResult) -> Iterator[str]:

@@ -4,10 +4,13 @@ A source is a finite run of bytes with a name. Reading past its end gives zeros,
 QEMU reads a disk image that ends early; what lies past the end is for the reader to judge.
 """
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
+
+from qcow2_dump.errors import SourceError
 
 __all__ = ["ByteSource", "WriteableBuffer"]
 
@@ -41,6 +44,13 @@ class ByteSource(ABC):
     def is_being_written(self) -> bool:
         """Whether somebody else has it open for writing; False where that is not known."""
         return False
+
+    def again(self) -> "ByteSource":
+        """The same bytes once more, with the size that they have now, to be closed by itself.
+
+        Raises SourceError (ENOTSUP) where that cannot be had.
+        """
+        raise SourceError(errno.ENOTSUP, "cannot be opened a second time", self.name)
 
     def close(self) -> None:  # noqa: B027 - most sources hold nothing
         """Let go of what the source holds; reading afterwards is an error."""

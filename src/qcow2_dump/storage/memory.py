@@ -21,6 +21,10 @@ class MemorySource(ByteSource):
         buffer[: len(piece)] = piece
         return len(piece)
 
+    def again(self) -> ByteSource:
+        """The same memory."""
+        return MemorySource(self._data, self.name)
+
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """One range: memory has no holes."""
         end = min(end, self.size)

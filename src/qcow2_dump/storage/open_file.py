@@ -1,9 +1,11 @@
 """What every opened file or block device has in common, read with ``preadv``."""
 
+import copy
 import errno
 import os
 import stat
 from collections.abc import Iterator
+from typing import Self
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.storage.base import ByteSource
@@ -73,6 +75,26 @@ class OpenFile(ByteSource):
         from qcow2_dump.storage.locks import is_being_written
 
         return is_being_written(self._fd)
+
+    def again(self) -> Self:
+        """The same open file, whatever is at its path by now. A lock is given back with the last.
+
+        Raises SourceError when the process has too many files open.
+        """
+        other = copy.copy(self)
+        other._fd = -1
+        try:
+            other._fd = os.dup(self._fd)
+        except OSError as error:
+            raise SourceError(
+                error.errno or errno.EIO, error.strerror or str(error), self.name
+            ) from error
+        try:
+            other.size = other._end()
+        except BaseException:
+            other.close()
+            raise
+        return other
 
     def close(self) -> None:
         """Close the file, which gives back its locks; closing twice does nothing."""

@@ -33,6 +33,10 @@ class WrappedSource(ByteSource):
         """Ask the inner source."""
         return self.inner.is_being_written()
 
+    def again(self) -> ByteSource:
+        """The inner source once more, without what is around it."""
+        return self.inner.again()
+
     def close(self) -> None:
         """Close the inner source."""
         self.inner.close()
