@@ -62,7 +62,7 @@ def test_unknown_autoclear_bits_go_first(tmp_path: Path) -> None:
     proposal = flagged(path, "mark", "corrupt")
     assert [write.reason for write in proposal.plan.writes()] == [
         "header.autoclear",
-        "flag.mark-corrupt",
+        "header.corrupt",
     ]
     assert path.read_bytes()[88:96] == bytes(8)
 

@@ -8,8 +8,11 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import ExtensionType
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.header import clear_unknown_autoclear
-from qcow2_dump.planners.header_fields import clear_bitmaps_bit, remove_extensions
+from qcow2_dump.planners.header_fields import (
+    clear_bitmaps_bit,
+    clear_unknown_autoclear,
+    remove_extensions,
+)
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.spec import BitmapSpec
 from tests.builder.std import std_image
@@ -19,7 +22,7 @@ AUTOCLEAR = 88
 
 
 def unknown(draft: Draft, found: Checked) -> None:
-    clear_unknown_autoclear(draft)
+    clear_unknown_autoclear(draft, found.image)
 
 
 def bitmaps_bit(draft: Draft, found: Checked) -> None:

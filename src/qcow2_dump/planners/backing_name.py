@@ -21,7 +21,7 @@ from qcow2_dump.ondisk.constants import (
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header import HEADER, clear_unknown_autoclear, put_header_fields
+from qcow2_dump.planners.header_fields import HEADER, clear_unknown_autoclear, put_header_fields
 from qcow2_dump.planners.proposal import Proposal
 
 __all__ = ["plan_rebase"]
@@ -46,7 +46,7 @@ def plan_rebase(image: Image, backing: bytes, *, look_for_backing: bool = True) 
     if image.backing_file == backing and image.header.backing_file_size == len(backing):
         return Proposal(draft.build(), ["The header has this name already: nothing to do."])
     room = _room_behind_extensions(image)
-    clear_unknown_autoclear(draft)
+    clear_unknown_autoclear(draft, image)
     _put_name(draft, backing, room)
     drafted = draft.drafted()
     same = drafted.extensions.extensions == image.extensions.extensions

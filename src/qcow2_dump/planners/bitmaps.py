@@ -10,8 +10,11 @@ from qcow2_dump.ondisk.extension_records import BITMAPS_LENGTH
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header import clear_autoclear
-from qcow2_dump.planners.header_fields import remove_extensions, set_extension_length
+from qcow2_dump.planners.header_fields import (
+    clear_autoclear,
+    remove_extensions,
+    set_extension_length,
+)
 
 __all__ = ["drop_bitmaps", "mark_bitmaps_in_use", "mend_bitmap_tables"]
 
@@ -46,7 +49,7 @@ def mark_bitmaps_in_use(draft: Draft, found: Checked) -> None:
         return
     if not _is_alone(found.facts, directory):
         # The flags lie in what may be somebody's data. Not announced, the bitmaps are as invalid.
-        clear_autoclear(draft, int(AutoclearFeature.BITMAPS), "bitmap.in-use")
+        clear_autoclear(draft, image, int(AutoclearFeature.BITMAPS), "bitmap.in-use")
         return
     start = directory.extension.directory_offset
     for first, mask in _pieces(directory):
@@ -79,7 +82,7 @@ def drop_bitmaps(draft: Draft, found: Checked) -> list[str]:
     image = found.image
     if not found.has(*_REFUSED):
         return ["No bitmap keeps QEMU from opening the image, so all of them are kept."]
-    clear_autoclear(draft, int(AutoclearFeature.BITMAPS), "bitmap.dropped")
+    clear_autoclear(draft, image, int(AutoclearFeature.BITMAPS), "bitmap.dropped")
     wrong = [
         extension
         for extension in image.extensions.extensions

@@ -6,7 +6,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header import clear_unknown_autoclear, put_header_fields
+from qcow2_dump.planners.header_fields import clear_unknown_autoclear, put_header_fields
 from qcow2_dump.planners.proposal import Proposal
 
 __all__ = ["plan_flag"]
@@ -47,11 +47,9 @@ def plan_flag(
             "QEMU then opens the image for reading only, until the flag is cleared or "
             "`qemu-img check -r all` finds nothing wrong."
         )
-    clear_unknown_autoclear(draft)
+    clear_unknown_autoclear(draft, image)
     changed = header.incompatible_features ^ bit
-    put_header_fields(
-        draft, Stage.FLAGS, {"incompatible_features": changed}, f"flag.{action}-{flag}"
-    )
+    put_header_fields(draft, Stage.FLAGS, {"incompatible_features": changed}, f"header.{flag}")
     return Proposal(draft.build(), notes, before=before)
 
 

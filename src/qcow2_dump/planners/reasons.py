@@ -205,8 +205,8 @@ _ALL = (
     ),
     Reason(
         "backing.name",
-        "The name of the backing file is changed, as was asked for.",
-        "The guest reads what it never wrote from the file that the header names then.",
+        "The header is given another backing file name.",
+        "What this image does not hold itself is read from the new file.",
     ),
     Reason(
         "edit",
@@ -215,7 +215,7 @@ _ALL = (
     ),
     Reason(
         "copy",
-        "Bytes are copied from another place of the file, as was asked for.",
+        "Bytes are copied over others, as was asked for.",
         "What the guest has of it depends on what these bytes are.",
     ),
     Reason(
