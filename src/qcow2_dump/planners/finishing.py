@@ -17,7 +17,7 @@ from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.copied import plan_copied
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header import clear_unknown_autoclear
+from qcow2_dump.planners.header_fields import clear_unknown_autoclear
 from qcow2_dump.planners.policy import Policy
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.refcount_proof import prove_refcounts
@@ -53,7 +53,7 @@ class Finisher:
         final = plan_refcounts(draft, found, drafted, self.policy, allocator, replaced or set())
         plan_copied(draft, found, drafted, final, self.policy.copied)
         if not draft.is_empty:
-            clear_unknown_autoclear(draft)
+            clear_unknown_autoclear(draft, draft.image)
         return self._propose(draft, drafted, final, changed=changed)
 
     def _propose(

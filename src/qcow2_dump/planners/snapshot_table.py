@@ -13,7 +13,7 @@ from qcow2_dump.ondisk.snapshots import SnapshotRecord
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header import put_header_fields
+from qcow2_dump.planners.header_fields import put_header_fields
 
 __all__ = ["packed_records", "put_snapshot_table", "refuse_unreadable", "with_full_extra_data"]
 
