@@ -1,6 +1,9 @@
 """After a crash: whatever reached the disk, the change can be taken back, and finished."""
 
+import errno
+import os
 import random
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qcow2_dump.errors import JournalError
+from qcow2_dump.errors import JournalError, SourceError
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import create_journal, open_journal
 from qcow2_dump.plan.model import Plan
@@ -140,6 +143,40 @@ def test_a_crash_while_recovering_can_be_recovered_from(
                 write_journal(folder, plan, content)
 
 
+@SETTINGS
+@given(images_and_plans(), st.randoms(use_true_random=False), st.integers(1, 12))
+def test_a_crash_on_the_way_back_from_an_error_can_be_recovered_from(
+    case: tuple[bytes, Plan], chance: random.Random, failing: int
+) -> None:
+    content, plan = case
+
+    def fail_then_die(disk: Disk) -> None:
+        """Meet an error at one call; the power goes at the call that the disk says."""
+        power, calls = disk.before, 0
+
+        def before(what: str, number: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise SourceError(errno.EIO, "broken", "disk.qcow2")
+            assert power is not None
+            power(what, number)
+
+        disk.before = before
+        with suppress(SourceError, JournalError):
+            apply_plan(plan, disk, None)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        left = list(crashes(content, chance, fail_then_die))
+        for state in chance.sample(left, min(15, len(left))):
+            write_journal(folder, plan, content)
+            disk = Disk(state)
+            with examined(folder, disk) as recovery:
+                recovery.take_back(disk)
+            assert disk.content == content
+
+
 CONTENT = bytes(range(256)) * 8
 CHANGES: list[tuple[int, bytes] | int | None] = [
     4096,
@@ -218,6 +255,38 @@ def test_the_way_back_passes_no_state_that_the_way_on_did_not(tmp_path: Path) ->
     with examined(tmp_path, disk) as recovery:
         recovery.take_back(disk)
     assert disk.log.count("write") == 1
+    assert disk.content == CONTENT
+
+
+def test_a_disk_that_ignored_the_barriers_is_taken_back_all_the_same(tmp_path: Path) -> None:
+    """What was written last has arrived, what was synced before it has not."""
+    plan = make_plan(CONTENT, [(0, b"first"), None, (600, b"second"), None, (1200, b"third")])
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(CONTENT)
+    put(disk.content, 1200, b"third")
+    with examined(tmp_path, disk) as recovery:
+        recovery.take_back(disk)
+    assert disk.content == CONTENT
+
+
+def test_an_interrupted_recovery_goes_on_later(tmp_path: Path) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(result_of(plan, CONTENT))
+
+    def interrupt(what: str, _calls: int) -> None:
+        if what == "write":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    disk.before = interrupt
+    with pytest.raises(KeyboardInterrupt), examined(tmp_path, disk) as recovery:
+        recovery.take_back(disk)
+    assert disk.log.count("write") == 1, "the step that was begun is ended, no other begun"
+    (known,) = find_undo_files(tmp_path / NAME)
+    assert known.is_interrupted
+    disk.before = None
+    with examined(tmp_path, disk) as recovery:
+        recovery.take_back(disk)
     assert disk.content == CONTENT
 
 

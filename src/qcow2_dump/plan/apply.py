@@ -176,7 +176,7 @@ def _bring_size(target: Target, size: int) -> None:
 def _roll_back(begun: Sequence[Step], target: Target, journal: Journal | None) -> None:
     """Bring the image back, and remove the undo file. Raises JournalError when that fails."""
     try:
-        if begun:
+        if not all(isinstance(step, Barrier) for step in begun):
             take_back(begun, target, lambda: None)
     except Exception as error:
         if journal is None:

@@ -1,0 +1,39 @@
+"""Where writes overlap, held against a list of the steps per byte."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcow2_dump.plan import segments as module
+from qcow2_dump.plan.segments import TooTangledError, segments
+from tests.plan.disk import make_plan
+
+WRITES = st.lists(
+    st.one_of(st.none(), st.tuples(st.integers(0, 60), st.integers(0, 30).map(bytes))), max_size=12
+)
+
+
+@given(WRITES)
+def test_each_byte_is_in_the_segment_of_its_writes(changes: list[tuple[int, bytes] | None]) -> None:
+    steps = make_plan(bytes(100), list(changes)).steps
+    writers: list[list[int]] = [[] for _ in range(100)]
+    for at, change in enumerate(changes):
+        if change is not None:
+            for place in range(change[0], change[0] + len(change[1])):
+                writers[place].append(at)
+    seen: list[list[int]] = [[] for _ in range(100)]
+    last = 0
+    for low, high, writes in segments(steps):
+        assert last <= low < high
+        last = high
+        seen[low:high] = [writes] * (high - low)
+    assert seen == writers
+
+
+def test_too_many_in_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_VISITS", 100)
+    nested = make_plan(bytes(100), [(at, bytes(100 - 2 * at)) for at in range(40)])
+    with pytest.raises(TooTangledError):
+        list(segments(nested.steps))
+    apart = make_plan(bytes(100), [(at, b"x") for at in range(90)])
+    assert len(list(segments(apart.steps))) == 90
