@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from qcow2_dump.cli.failure import warning_of_writers
+from qcow2_dump.image.image import Image
+from qcow2_dump.storage.memory import MemorySource
 from tests.builder.std import std_image
 from tests.cli.running import run
 from tests.support.holder import qemu_holding
@@ -19,7 +23,10 @@ LOCKED = [
     "-l -m error",
     "-lm dump",
 ]
-WARNED = ["check", "check --json", "dump", "-m check", "-m error", "-m dump"]
+WARNED = [
+    *("check", "check --json", "dump", "-m check", "-m error", "-m dump"),
+    *("map", "map --json", "locate --guest 0", "locate --host 0x50000 --json"),
+]
 WARNING = "somebody has it open for writing: what is reported may be changing meanwhile\n"
 
 
@@ -120,3 +127,20 @@ def test_a_chain_is_locked_file_by_file(disk: Path, tmp_path: Path) -> None:
     # A running guest holds its backing files as a reader does.
     with qemu_holding(overlay, "-r"):
         assert "has it open" not in run("info", "--chain", "--lock", overlay).stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "warnings"),
+    [(False, False, 0), (True, True, 1), (True, False, 1), (False, True, 1)],
+)
+def test_a_writer_who_comes_or_goes_meanwhile_is_told_once(
+    before: bool, after: bool, warnings: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = MemorySource(std_image().data.to_bytes(), "disk.qcow2")
+    with (
+        Image(source) as image,
+        mock.patch.object(source, "is_being_written", side_effect=[before, after]),
+        warning_of_writers("map", image),
+    ):
+        pass
+    assert capsys.readouterr().err == f"qcow2-dump map: disk.qcow2: {WARNING}" * warnings

@@ -1,11 +1,18 @@
 """The one line about an image that could not be used, or not be trusted to hold still."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import complain
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.report.escape import one_line, printable
 
-__all__ = ["report_failure", "warn_of_writer"]
+if TYPE_CHECKING:
+    from qcow2_dump.image.image import Image
+
+__all__ = ["report_failure", "warn_of_writer", "warning_of_writers"]
 
 
 def report_failure(command: str, image: str, error: Qcow2Error) -> int:
@@ -25,3 +32,14 @@ def warn_of_writer(command: str, image: str) -> None:
     """Say on standard error that an image may be changing while it is read."""
     warning = "somebody has it open for writing: what is reported may be changing meanwhile"
     complain(f"qcow2-dump {command}: {printable(image)}: {warning}")
+
+
+@contextmanager
+def warning_of_writers(command: str, image: "Image") -> Iterator[None]:
+    """Warn once of somebody who writes to an image before or after it is read inside."""
+    warned = image.source.is_being_written()
+    if warned:
+        warn_of_writer(command, image.name)
+    yield
+    if not warned and image.source.is_being_written():
+        warn_of_writer(command, image.name)

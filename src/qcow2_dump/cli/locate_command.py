@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qcow2_dump.cli import exit_status
-from qcow2_dump.cli.failure import report_failure
+from qcow2_dump.cli.failure import report_failure, warning_of_writers
 from qcow2_dump.cli.output import Output, wants_color
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.image.image import Image, open_image
@@ -28,7 +28,10 @@ def locate(request: LocateRequest, *, json: bool, color: str) -> int:
     cannot be written.
     """
     try:
-        with open_image(request.image, resolver=NeverLook()) as image:
+        with (
+            open_image(request.image, resolver=NeverLook()) as image,
+            warning_of_writers("locate", image),
+        ):
             found = answer(image, request)
             output = Output()
             style = Style(wants_color(color))

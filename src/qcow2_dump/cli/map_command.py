@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qcow2_dump.cli import exit_status
-from qcow2_dump.cli.failure import report_failure
+from qcow2_dump.cli.failure import report_failure, warning_of_writers
 from qcow2_dump.cli.output import Output, wants_color
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.operations.requests import MapRequest
@@ -25,7 +25,7 @@ def map_image(request: MapRequest, *, json: bool, details: bool, color: str) -> 
     from qcow2_dump.operations.viewing_map import open_map
 
     try:
-        with open_map(request) as run:
+        with open_map(request) as run, warning_of_writers("map", run.image):
             output = Output()
             output.lines(_json(run, details) if json else _text(run, details, color))
             output.flush()
