@@ -17,6 +17,7 @@ what was asked. Every exception knows its errno, from which the exit status foll
     |   +-- StalePlanError          the image changed since it was made      EBUSY
     |   +-- UnsafePlanError         it would lose something, or cannot be    EINVAL
     +-- JournalError                an undo file that cannot be used         EIO
+    |   +-- InterruptedChangeError  an earlier change was not finished       EBUSY
     +-- LockedError                 somebody else has locked the image       EBUSY
 """
 
@@ -24,6 +25,7 @@ import errno as _errno
 
 __all__ = [
     "FormatError",
+    "InterruptedChangeError",
     "JournalError",
     "LockedError",
     "NotQcow2Error",
@@ -103,6 +105,12 @@ class JournalError(Qcow2Error):
     """An undo file is altered, cut off or of another image, or the image was used since."""
 
     errno = _errno.EIO
+
+
+class InterruptedChangeError(JournalError):
+    """An earlier change was interrupted: it has to be taken back or finished first."""
+
+    errno = _errno.EBUSY
 
 
 class LockedError(Qcow2Error):

@@ -43,6 +43,7 @@ __all__ = [
     "BitmapBegun",
     "BitmapEnded",
     "BitmapsBegun",
+    "ChangeMade",
     "CopiedBegun",
     "CopiedEnded",
     "Event",
@@ -114,6 +115,17 @@ class ImageFailed:
     name: str
     reason: str
     errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMade:
+    """The end of a change: all of it is on the disk.
+
+    ``undo_file`` takes it back, None where there is none.
+    """
+
+    name: str
+    undo_file: str | None
 
 
 Event = ImageOpened | WriterSeen | Progress | FindingSeen | ImageChecked | ImageFailed

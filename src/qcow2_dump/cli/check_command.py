@@ -1,14 +1,13 @@
 """`check`: follows a run over some images and shows each as soon as it is done."""
 
-import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable
 from qcow2_dump.cli.failure import warn_of_writer
 from qcow2_dump.cli.output import Output, complain, wants_color
+from qcow2_dump.cli.progress import progress
 from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.events import ImageChecked, ImageFailed, ImageOpened, Progress, WriterSeen
 from qcow2_dump.image.image import Image
@@ -16,9 +15,6 @@ from qcow2_dump.operations.checking import run_checks
 from qcow2_dump.operations.requests import CheckRequest
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.style import Style
-
-if TYPE_CHECKING:
-    from qcow2_dump.report.progress import ProgressBar
 
 __all__ = ["check_images"]
 
@@ -32,7 +28,7 @@ def check_images(request: CheckRequest, *, json: bool, color: str) -> int:
     renderer = _Json() if json else _Text(request, Style(wants_color(color)))
     printer = _Printer(renderer, table)
     run = run_checks(request)
-    with _progress() as bar:
+    with progress() as bar:
         try:
             for event in run:
                 if isinstance(event, Progress):
@@ -141,12 +137,3 @@ class _Json:
         from qcow2_dump.report.json_report import error_document, to_line
 
         yield to_line(error_document(failed, status))
-
-
-def _progress() -> "AbstractContextManager[ProgressBar | None]":
-    """A bar where standard error is a terminal; nothing is imported for it elsewhere."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return nullcontext()
-    from qcow2_dump.report.progress import ProgressBar
-
-    return ProgressBar(sys.stderr)

@@ -141,8 +141,9 @@ class _Line:
         if "repair" in self._given and self._mode != "check":
             raise UsageError(f"-R goes with -m check, not -m {self._mode}")
         if self._changes != ["repair"]:
-            for name in ("reuse", "free-orphans"):
-                self._refuse(name, "goes with -R leak, error, reuse or all")
+            self._refuse("reuse", "goes with -R leak, error, reuse or all")
+        if self._changes not in (["repair"], ["mark"]):
+            self._refuse("free-orphans", "goes with -R leak, error, reuse or all, or -M dirty")
         taken = _OPERANDS.get(self._mode, ())
         for name in ("offset", "value", "src", "width", "file"):
             if name not in taken:

@@ -91,6 +91,7 @@ class Change:
             image=self._image,
             action="mark" if self._name == "mark" else "clear",
             flag=cast(HeaderFlag, self._given[self._name]),
+            free_orphans="free-orphans" in self._given,
             options=self._options(),
         )
 

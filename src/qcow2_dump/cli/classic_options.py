@@ -133,7 +133,7 @@ _HOW = (
     ClassicOption("", "undo-file", "where the undo file goes", value="PATH"),
     ClassicOption("", "no-undo", "write no undo file"),
     ClassicOption("", "force-unlocked", "go on where the image cannot be locked"),
-    ClassicOption("", "free-orphans", "with -R: also free what may be guest data"),
+    ClassicOption("", "free-orphans", "with -R, -M dirty: also free what may be guest data"),
 )
 
 OPTIONS: tuple[ClassicOption, ...] = (*_SAFE, *_DANGEROUS, *_OPERANDS, *_HOW)

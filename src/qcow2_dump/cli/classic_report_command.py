@@ -13,10 +13,11 @@ from qcow2_dump.events import ImageChecked, Progress, WriterSeen
 from qcow2_dump.operations.requests import CheckRequest, DumpRequest
 
 if TYPE_CHECKING:
+    from qcow2_dump.image.image import Image
     from qcow2_dump.operations.listing import Listing
     from qcow2_dump.report.classic_report import ClassicOptions
 
-__all__ = ["print_classic_report"]
+__all__ = ["print_classic_report", "report_on"]
 
 
 def print_classic_report(
@@ -29,35 +30,51 @@ def print_classic_report(
     """
     from qcow2_dump.image.image import open_image
     from qcow2_dump.image.resolver import LookForFiles, NeverLook
-    from qcow2_dump.operations.listing import ListingRun
-    from qcow2_dump.report.classic_report import ClassicReport
 
     name = request.image if isinstance(request, DumpRequest) else request.images[0]
     resolver = LookForFiles() if request.look_for_backing else NeverLook()
-    status = exit_status.OK
     try:
         with open_image(name, resolver=resolver, lock=request.lock) as image:
-            output = Output()
-            run = ListingRun(image, _listing(request, view))
-            report = ClassicReport(image, _options(request, view, color))
             try:
-                for event in run:
-                    if isinstance(event, Progress):
-                        continue
-                    if isinstance(event, WriterSeen):
-                        warn_of_writer(_mode(request), name)
-                        continue
-                    output.text(report.take(event))
-                    if isinstance(event, ImageChecked):
-                        status = StatusTable().of_result(event.result)
+                return report_on(image, request, view, color=color)
             except Stopped as stopped:
-                so_far = run.interrupted()
-                if so_far is not None:
-                    output.text(report.summary(so_far))
-                status = exit_status.of_signal(stopped.number)
-            output.flush()
+                return exit_status.of_signal(stopped.number)
     except Qcow2Error as error:
         return report_failure(_mode(request), name, error)
+
+
+def report_on(
+    image: "Image", request: CheckRequest | DumpRequest, view: ClassicView, *, color: str
+) -> int:
+    """Print the classic report on an opened image; returns the verdict as the exit status.
+
+    Raises SourceError, OSError when standard output cannot be written, and `Stopped` once what was
+    found so far is printed.
+    """
+    from qcow2_dump.operations.listing import ListingRun
+    from qcow2_dump.report.classic_report import ClassicReport
+
+    status = exit_status.OK
+    output = Output()
+    run = ListingRun(image, _listing(request, view))
+    report = ClassicReport(image, _options(request, view, color))
+    try:
+        for event in run:
+            if isinstance(event, Progress):
+                continue
+            if isinstance(event, WriterSeen):
+                warn_of_writer(_mode(request), image.name)
+                continue
+            output.text(report.take(event))
+            if isinstance(event, ImageChecked):
+                status = StatusTable().of_result(event.result)
+    except Stopped:
+        so_far = run.interrupted()
+        if so_far is not None:
+            output.text(report.summary(so_far))
+        output.flush()
+        raise
+    output.flush()
     return status
 
 

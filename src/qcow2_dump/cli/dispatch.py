@@ -1,6 +1,7 @@
 """From what was asked to what is done about it. What a command needs is loaded only here."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.asked import (
@@ -11,9 +12,9 @@ from qcow2_dump.cli.asked import (
     HelpRequest,
     VersionRequest,
 )
+from qcow2_dump.cli.interrupted_notice import warn_of_interrupted
 from qcow2_dump.cli.output import Output
 from qcow2_dump.cli.pages import help_lines
-from qcow2_dump.cli.usage import NotBuiltError
 from qcow2_dump.operations.requests import (
     CheckRequest,
     DumpRequest,
@@ -22,17 +23,30 @@ from qcow2_dump.operations.requests import (
     MapRequest,
 )
 
+if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
+    from qcow2_dump.operations.write_requests import WriteRequest
+
 __all__ = ["dispatch"]
 
 
 def dispatch(asked: Asked) -> int:
-    """Do what was asked; returns the exit status.
-
-    Raises NotBuiltError for what this version cannot do, and whatever the command raises.
-    """
+    """Do what was asked; returns the exit status. Raises whatever the command raises."""
     request = asked.request
-    if isinstance(request, CheckRequest | InfoRequest | DumpRequest):
+    if isinstance(request, CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest):
+        warn_of_interrupted(request)
         return _look(request, asked)
+    if isinstance(
+        request,
+        ExplainRequest | HeaderFieldsRequest | CompletionRequest | VersionRequest | HelpRequest,
+    ):
+        return _tell(request, asked)
+    return _change(request, asked)
+
+
+def _look(
+    request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest, asked: Asked
+) -> int:
+    """What is in an image, and what is wrong with it, as either face shows it."""
     if isinstance(request, MapRequest):
         from qcow2_dump.cli.map_command import map_image
 
@@ -41,11 +55,6 @@ def dispatch(asked: Asked) -> int:
         from qcow2_dump.cli.locate_command import locate
 
         return locate(request, json=asked.json, color=asked.color)
-    return _tell(asked)
-
-
-def _look(request: CheckRequest | InfoRequest | DumpRequest, asked: Asked) -> int:
-    """What is in an image, and what is wrong with it, as either face shows it."""
     if isinstance(request, InfoRequest):
         from qcow2_dump.cli.info_command import show_classic_info, show_info
 
@@ -72,9 +81,36 @@ def _print(lines: Iterable[str]) -> int:
     return exit_status.OK
 
 
-def _tell(asked: Asked) -> int:
+def _change(request: "WriteRequest", asked: Asked) -> int:
+    """What changes an image, and what is shown instead of changing it."""
+    from qcow2_dump.operations.write_requests import EditRequest, SnapshotRequest, UndoRequest
+
+    if isinstance(request, EditRequest) and request.value is None:
+        from qcow2_dump.cli.change_views import show_integer
+
+        return show_integer(request, json=asked.json)
+    if isinstance(request, SnapshotRequest) and request.action == "list":
+        from qcow2_dump.cli.change_views import list_snapshots
+
+        return list_snapshots(request, json=asked.json)
+    if isinstance(request, UndoRequest) and request.listing:
+        from qcow2_dump.cli.change_views import list_undo_files
+
+        return list_undo_files(request, json=asked.json)
+    from qcow2_dump.cli.change_command import change_image
+
+    return change_image(asked, request)
+
+
+def _tell(
+    request: ExplainRequest
+    | HeaderFieldsRequest
+    | CompletionRequest
+    | VersionRequest
+    | HelpRequest,
+    asked: Asked,
+) -> int:
     """What needs no image."""
-    request = asked.request
     if isinstance(request, ExplainRequest):
         from qcow2_dump.cli.explain_command import explain
 
@@ -91,7 +127,4 @@ def _tell(asked: Asked) -> int:
         from qcow2_dump import __version__
 
         return _print([f"qcow2-dump {__version__}"])
-    if isinstance(request, HelpRequest):
-        return _print(help_lines(request.page))
-    what = type(request).__name__.removesuffix("Request").lower()
-    raise NotBuiltError(f"{what} is not built yet: this version only reads images")
+    return _print(help_lines(request.page))

@@ -107,11 +107,19 @@ class RepairRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoRequest:
-    """Take back the last change of an image; ``listing`` only shows what can be taken back."""
+    """Take back the last change of an image; ``listing`` only shows what can be taken back.
+
+    ``finish`` brings an interrupted change to its end instead. Raises RequestError for both.
+    """
 
     image: str
     listing: bool = False
+    finish: bool = False
     options: WriteOptions = _AS_USUAL
+
+    def __post_init__(self) -> None:
+        if self.listing and self.finish:
+            raise RequestError("--list and --finish contradict each other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +147,21 @@ class SnapshotRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagRequest:
-    """Set or clear the dirty or the corrupt flag in the header."""
+    """Set or clear the dirty or the corrupt flag in the header.
+
+    ``free_orphans`` marks an image dirty even where QEMU would then free clusters that may be
+    guest data. Raises RequestError for that with anything else.
+    """
 
     image: str
     action: FlagAction
     flag: HeaderFlag
+    free_orphans: bool = False
     options: WriteOptions = _AS_USUAL
+
+    def __post_init__(self) -> None:
+        if self.free_orphans and (self.action, self.flag) != ("mark", "dirty"):
+            raise RequestError("--free-orphans goes with marking an image dirty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

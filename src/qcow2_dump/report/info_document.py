@@ -28,6 +28,7 @@ __all__ = [
     "ProblemLine",
     "QemuBitmap",
     "Snapshot",
+    "SnapshotsDocument",
 ]
 
 PresenceName = Literal["there", "missing", "not a path", "not looked for"]
@@ -265,3 +266,15 @@ class InfoErrorDocument(TypedDict):
     error: str
     errno: NotRequired[str]
     header: dict[str, int] | None
+
+
+class SnapshotsDocument(TypedDict):
+    """The snapshots of an image as `snapshot list --json` prints them.
+
+    ``unreadable`` counts the records that the header promises and that cannot be read.
+    """
+
+    schema: Literal["qcow2-dump.snapshots/1"]
+    image: str
+    snapshots: list[Snapshot]
+    unreadable: int

@@ -28,12 +28,14 @@ if TYPE_CHECKING:  # the types alone would cost more than the document
     from qcow2_dump.ondisk.luks import LuksHeader, LuksSlot
     from qcow2_dump.report import info_document as doc
 
-__all__ = ["failure_document", "info_document", "to_line"]
+__all__ = ["failure_document", "info_document", "snapshots_document", "to_line"]
 
 _WIDEST_GRANULARITY = 63
 
 
-def to_line(document: "doc.InfoDocument | doc.InfoErrorDocument") -> str:
+def to_line(
+    document: "doc.InfoDocument | doc.InfoErrorDocument | doc.SnapshotsDocument",
+) -> str:
     """The document as one line of JSON, without the line end; safe for any encoding."""
     return json.dumps(document, ensure_ascii=True, separators=(", ", ": "))
 
@@ -158,6 +160,18 @@ def _slot(slot: "LuksSlot") -> "doc.KeySlot":
         found["iters"] = slot.iterations
         found["stripes"] = slot.stripes
     return found
+
+
+def snapshots_document(
+    image: str, entries: "tuple[SnapshotEntry, ...]", unreadable: int
+) -> "doc.SnapshotsDocument":
+    """The snapshots of an image, of which some records cannot be read."""
+    return {
+        "schema": "qcow2-dump.snapshots/1",
+        "image": plain(image),
+        "snapshots": [_snapshot(entry) for entry in entries],
+        "unreadable": unreadable,
+    }
 
 
 def _snapshot(entry: "SnapshotEntry") -> "doc.Snapshot":

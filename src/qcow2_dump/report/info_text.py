@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # most images have none of these
     from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
     from qcow2_dump.ondisk.luks import LuksHeader
 
-__all__ = ["failure_report", "info_report"]
+__all__ = ["failure_report", "info_report", "snapshot_rows"]
 
 _SHOWN_ROWS = 200
 _LABEL = 17
@@ -52,7 +52,7 @@ def info_report(info: ImageInfo, style: Style) -> Iterator[str]:
     yield from _rows(_places(info))
     yield from _section("features", _features(info.features), style)
     yield from _section(
-        "snapshots (dates in UTC)", _snapshots(info.snapshots), style, len(info.snapshots)
+        "snapshots (dates in UTC)", snapshot_rows(info.snapshots), style, len(info.snapshots)
     )
     stale = "" if info.bitmaps_valid else " (out of date: QEMU ignores them)"
     yield from _section(f"bitmaps{stale}", _bitmaps(info.bitmaps), style, len(info.bitmaps))
@@ -246,7 +246,8 @@ def _feature(feature: FeatureFacts) -> str:
     return words if feature.is_set else f"{words} (not set)"
 
 
-def _snapshots(snapshots: "tuple[SnapshotEntry, ...]") -> list[str]:
+def snapshot_rows(snapshots: "tuple[SnapshotEntry, ...]") -> list[str]:
+    """The first 200 snapshots as a table with a heading; nothing without any."""
     if not snapshots:
         return []
     rows: list[tuple[str, ...]] = [

@@ -20,7 +20,7 @@ from qcow2_dump.report import document as doc
 from qcow2_dump.report.advice import advise, repair_command
 from qcow2_dump.report.escape import plain
 
-__all__ = ["check_document", "error_document", "to_line"]
+__all__ = ["check_document", "error_document", "to_line", "totals_document"]
 
 _SCHEMA: Literal["qcow2-dump.check/1"] = "qcow2-dump.check/1"
 
@@ -45,7 +45,7 @@ def check_document(checked: ImageChecked, image: Image, exit_status: int) -> doc
         "snapshots": _snapshots(image),
         "bitmaps": _bitmaps(image),
         "tables": _tables(result),
-        "totals": _totals(result.statistics),
+        "totals": totals_document(result.statistics),
         "triage": {
             "waste": result.triage.waste,
             "orphans": result.triage.orphans,
@@ -181,7 +181,8 @@ def _refcounts(refcounts: RefcountStatistics) -> doc.Refcounts:
     }
 
 
-def _totals(totals: Statistics) -> doc.Totals:
+def totals_document(totals: Statistics) -> doc.Totals:
+    """The totals under the keys of ``qemu-img check --output=json``."""
     return {
         "image-end-offset": totals.image_end_offset,
         "total-clusters": totals.total_clusters,

@@ -18,6 +18,7 @@ __all__ = [
     "StateDocument",
     "UndoFileDocument",
     "UndoListDocument",
+    "UndoStateName",
     "ValueDocument",
 ]
 
@@ -50,10 +51,13 @@ class ChangeDocument(TypedDict):
 
 
 class Reason(TypedDict):
-    """Why some changes are made; ``guest`` is what the guest gains or loses by them, or null."""
+    """Why some changes are made; ``guest`` is what the guest gains or loses by them.
+
+    Both are null for what was asked for to the letter.
+    """
 
     changes: int
-    what: str
+    what: str | None
     guest: str | None
 
 
@@ -116,13 +120,22 @@ class ValueDocument(TypedDict):
     value: int
 
 
+UndoStateName = Literal["incomplete", "interrupted", "finished", "rolled-back", "unusable"]
+
+
 class UndoFileDocument(TypedDict):
-    """One undo file; ``state`` says whether it can take its change back."""
+    """One undo file: how far its change came, or why it cannot be used. ``size`` is its own.
+
+    ``pointer`` is the file beside the image that points to one elsewhere.
+    """
 
     path: str
-    title: str
-    state: str
-    bytes_written: int
+    pointer: str | None
+    state: UndoStateName
+    problem: str | None
+    title: str | None
+    date: str | None
+    size: int
 
 
 class UndoListDocument(TypedDict):

@@ -2,6 +2,7 @@
 
 import errno as errno_names
 import json
+from dataclasses import dataclass
 from typing import Literal
 
 from qcow2_dump.checks.result import CheckResult
@@ -11,7 +12,7 @@ from qcow2_dump.report.changes import Change, changes, counted_reasons
 from qcow2_dump.report.document import STATUS_OF_VERDICT
 from qcow2_dump.report.escape import plain
 from qcow2_dump.report.json_report import totals_document
-from qcow2_dump.report.reason_words import for_the_guest, heading
+from qcow2_dump.report.reason_words import for_the_guest, what_is_done
 
 __all__ = ["Outcome", "failure_document", "plan_document", "to_line", "value_document"]
 
@@ -19,27 +20,17 @@ _SCHEMA: Literal["qcow2-dump.plan/1"] = "qcow2-dump.plan/1"
 _WIDEST = 2**64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a plan, for `plan_document`."""
+    """What became of a plan. ``after`` is the check of the image as it now is."""
 
-    def __init__(
-        self,
-        status: doc.ChangeStatus,
-        exit_status: int,
-        *,
-        dry_run: bool = False,
-        applied: bool = False,
-        undo_file: str | None = None,
-        after: CheckResult | None = None,
-        error: str | None = None,
-    ) -> None:
-        self.status = status
-        self.exit_status = exit_status
-        self.dry_run = dry_run
-        self.applied = applied
-        self.undo_file = undo_file
-        self.after = after
-        self.error = error
+    status: doc.ChangeStatus
+    exit_status: int
+    dry_run: bool = False
+    applied: bool = False
+    undo_file: str | None = None
+    after: CheckResult | None = None
+    error: str | None = None
 
 
 def plan_document(
@@ -64,7 +55,7 @@ def plan_document(
         "reasons": {
             reason: {
                 "changes": count,
-                "what": heading(reason, count),
+                "what": what_is_done(reason),
                 "guest": for_the_guest(reason),
             }
             for reason, count in counts.items()

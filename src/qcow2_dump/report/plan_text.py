@@ -13,12 +13,12 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import GuestLoss, Proposal
 from qcow2_dump.report.changes import Change, changes, counted_reasons
 from qcow2_dump.report.escape import one_line, printable
-from qcow2_dump.report.reason_words import for_the_guest, heading
+from qcow2_dump.report.reason_words import for_the_guest, what_is_done
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import verdict_words
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["PlanOptions", "nothing_to_do", "plan_report", "verdict_line"]
+__all__ = ["PlanOptions", "extent", "note_lines", "nothing_to_do", "plan_report", "verdict_line"]
 
 _WIDTH = 96
 _SHOWN_LOSSES = 20
@@ -105,15 +105,20 @@ def _groups(proposal: Proposal, options: PlanOptions) -> Iterator[str]:
     style = options.style
     for reason, count in counts.items():
         yield ""
-        yield f"  {style.strong(reason)}   {heading(reason, count)}"
+        yield f"  {style.strong(reason)}   {counted(count, 'change')}"
+        for words, lead in ((what_is_done(reason), ""), (for_the_guest(reason), "-> ")):
+            if words is not None:
+                yield from _wrapped(f"{lead}{words}", "      ", style)
         for change in listed[reason]:
-            yield f"      {change.place}: {change.step}"
+            yield f"        {change.place}: {change.step}"
         left = count - len(listed[reason])
         if left > 0:
-            yield style.dim(f"      and {left:,} more")
-        words = for_the_guest(reason)
-        if words:
-            yield style.dim(f"      -> {words}")
+            yield style.dim(f"        and {left:,} more")
+
+
+def _wrapped(words: str, indent: str, style: Style) -> Iterator[str]:
+    for line in textwrap.wrap(words, _WIDTH, break_on_hyphens=False, initial_indent=indent, subsequent_indent=indent):
+        yield style.dim(line)
 
 
 def _losses(proposal: Proposal, style: Style) -> Iterator[str]:

@@ -1,22 +1,17 @@
-"""What a reason for a change is called: the words of the planners, or plain ones for any other."""
+"""What a reason for a change is called: the words of the planners, or none for what is asked."""
 
-from qcow2_dump.report.units import counted
+from qcow2_dump.planners.reasons import REASONS
 
-__all__ = ["for_the_guest", "heading"]
-
-_WORDS = {
-    "undo": ("taken back", None),
-    "finish": ("brought to its end", None),
-}
+__all__ = ["for_the_guest", "what_is_done"]
 
 
-def heading(reason: str, count: int) -> str:
-    """What is done for a reason, with the number of changes."""
-    words = _WORDS.get(reason)
-    return counted(count, "change") + ("" if words is None else f" {words[0]}")
+def what_is_done(reason: str) -> str | None:
+    """What is changed for a reason, in a sentence; None where there is no more to say."""
+    known = REASONS.get(reason)
+    return None if known is None else known.what
 
 
 def for_the_guest(reason: str) -> str | None:
-    """What the guest gains or loses by it; None where that is nothing."""
-    words = _WORDS.get(reason)
-    return None if words is None else words[1]
+    """What the guest gains or loses by it, in a sentence."""
+    known = REASONS.get(reason)
+    return None if known is None else known.guest

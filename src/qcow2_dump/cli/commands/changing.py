@@ -59,9 +59,19 @@ def _flag(arguments: Namespace) -> Asked:
         image=arguments.image,
         action=arguments.action,
         flag=arguments.flag,
+        free_orphans=arguments.free_orphans,
         options=write_options(arguments),
     )
     return _asked(request, arguments)
+
+
+def _flag_options(options: Options) -> None:
+    options.add_argument(
+        "--free-orphans",
+        action="store_true",
+        help="mark dirty even where QEMU then frees what may be guest data",
+    )
+    add_writing(options)
 
 
 FLAG = Subcommand(
@@ -72,7 +82,7 @@ FLAG = Subcommand(
         IMAGE,
         Operand("flag", "FLAG", "which flag", choices=("dirty", "corrupt")),
     ),
-    add_options=add_writing,
+    add_options=_flag_options,
     ask=_flag,
     examples=(
         Example("qcow2-dump flag clear disk.qcow2 corrupt"),

@@ -76,12 +76,18 @@ REPAIR = Subcommand(
 
 def _undo_options(options: Options) -> None:
     options.add_argument("--list", action="store_true", help="show what can be taken back")
+    options.add_argument(
+        "--finish", action="store_true", help="bring an interrupted change to its end instead"
+    )
     add_writing(options)
 
 
 def _undo(arguments: Namespace) -> Asked:
     request = UndoRequest(
-        image=arguments.image, listing=arguments.list, options=write_options(arguments)
+        image=arguments.image,
+        listing=arguments.list,
+        finish=arguments.finish,
+        options=write_options(arguments),
     )
     return Asked(request=request, json=arguments.json, color=arguments.color)
 
@@ -92,7 +98,10 @@ UNDO = Subcommand(
     operands=(IMAGE,),
     add_options=_undo_options,
     ask=_undo,
-    notes=("Refused when the image has been used since the change.",),
+    notes=(
+        "Refused when the image has been used since the change. An undo can be undone. After an "
+        "interrupted change, takes back what was written of it, or with --finish writes the rest.",
+    ),
     examples=(
         Example("qcow2-dump undo disk.qcow2 --list"),
         Example("qcow2-dump undo disk.qcow2 --dry-run"),

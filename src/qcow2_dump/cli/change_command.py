@@ -1,0 +1,172 @@
+"""Everything that changes an image: shown first, agreed to, written, and told.
+
+`repair`, `undo`, `snapshot`, `flag`, `edit`, `copy` and `rebase` differ in what they plan; from
+there on they are the same, in both faces.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.cli import exit_status
+from qcow2_dump.cli.asked import Asked
+from qcow2_dump.cli.classic_change import before_classic_repair
+from qcow2_dump.cli.consent import agrees, can_ask, choose_one
+from qcow2_dump.cli.exit_status import StatusTable
+from qcow2_dump.cli.failure import report_failure, warn_of_writer
+from qcow2_dump.cli.output import complain
+from qcow2_dump.cli.progress import progress
+from qcow2_dump.cli.request_words import subcommand_of
+from qcow2_dump.cli.shown_change import ShownChange
+from qcow2_dump.cli.signals import Stopped
+from qcow2_dump.errors import InterruptedChangeError, Qcow2Error
+from qcow2_dump.events import Progress
+from qcow2_dump.operations.applying import ChangeRun
+from qcow2_dump.operations.interrupted import interrupted_change
+from qcow2_dump.operations.undoing import UndoRun
+from qcow2_dump.operations.write_requests import (
+    RepairRequest,
+    UndoRequest,
+    WriteOptions,
+    WriteRequest,
+)
+from qcow2_dump.report.escape import printable
+
+if TYPE_CHECKING:
+    from qcow2_dump.report.progress import ProgressBar
+
+__all__ = ["change_image"]
+
+Run = ChangeRun | UndoRun
+
+_WAYS = {
+    "back": "take back what was done of it (the image is then as it was before)",
+    "finish": "do what is left of it",
+    "cancel": "leave everything as it is",
+}
+
+
+def change_image(asked: Asked, request: WriteRequest) -> int:
+    """Do a change that was asked for, or show it; returns the exit status.
+
+    What fails about the image is told on standard error. Raises OSError when standard output
+    cannot be written, `Stopped` after the image was brought back to what it was.
+    """
+    if isinstance(request, UndoRequest) and _open_question(request):
+        return _settle(asked, request.image, request.options)
+    shown = ShownChange(asked, request)
+    try:
+        return _change(asked, request, shown)
+    except InterruptedChangeError as error:
+        if request.options.yes or request.options.dry_run or not can_ask():
+            return _failed(request, error, shown)
+    except Qcow2Error as error:
+        return _failed(request, error, shown)
+    settled = _settle(asked, request.image, request.options)
+    return settled if settled != exit_status.OK else change_image(asked, request)
+
+
+def _open_question(request: UndoRequest) -> bool:
+    """Whether only the user can say what is to become of a change that was interrupted."""
+    options = request.options
+    decided = request.finish or options.yes or options.dry_run or options.undo_file is not None
+    return not decided and can_ask() and interrupted_change(request.image) is not None
+
+
+def _change(asked: Asked, request: WriteRequest, shown: ShownChange) -> int:
+    with progress() as bar:
+        if bar is not None:
+            bar.start(request.image)
+        tick = _ticking(bar)
+        with _opened(request, tick) as run:
+            if bar is not None:
+                bar.clear()
+            if run.writer_seen:
+                warn_of_writer(subcommand_of(request), request.image)
+            return _carry_out(run, asked, shown, tick)
+
+
+def _opened(
+    request: WriteRequest, tick: "Callable[[str, int, int], None] | None"
+) -> AbstractContextManager[Run]:
+    if isinstance(request, UndoRequest):
+        return UndoRun(request)
+    return ChangeRun(request, tick=tick)
+
+
+def _carry_out(
+    run: Run, asked: Asked, shown: ShownChange, tick: "Callable[[str, int, int], None] | None"
+) -> int:
+    """From the plan to the end."""
+    request, options = run.request, run.request.options
+    before_classic_repair(run, asked)
+    if run.proposal.plan.is_empty:
+        status = _status(request, run.proposal.before)
+        shown.nothing(run, status)
+        return status
+    if options.dry_run:
+        status = _status(request, run.proposal.before)
+        shown.planned(run, status)
+        return status
+    if not options.yes and not _consented(run, shown):
+        return exit_status.USAGE
+    made = run.apply()
+    try:
+        result = run.verify(tick=tick)
+    except Stopped:
+        complain(
+            f"qcow2-dump {subcommand_of(request)}: {printable(request.image)}: the change is "
+            "complete; only looking at it afterwards was interrupted"
+        )
+        raise
+    status = _status(request, result)
+    shown.made(made, run, result, status)
+    return status
+
+
+def _consented(run: Run, shown: ShownChange) -> bool:
+    """Show the plan and have it agreed to; says what else would be needed."""
+    request = run.request
+    speaker = f"qcow2-dump {subcommand_of(request)}: {printable(request.image)}"
+    if not can_ask():
+        reason = "nothing was written: there is no terminal to ask on, and --yes agrees beforehand"
+        shown.declined(run, exit_status.USAGE, reason)
+        complain(f"{speaker}: {reason}")
+        return False
+    shown.summary(run)
+    if agrees(request.image):
+        return True
+    shown.declined(run, exit_status.USAGE, "nothing was written: declined", repeat=False)
+    complain(f"{speaker}: nothing was written")
+    return False
+
+
+def _settle(asked: Asked, image: str, options: WriteOptions) -> int:
+    """Ask what to do about a change that was interrupted, and do it; returns the exit status."""
+    question = f"{printable(image)}: an earlier change was interrupted. What shall be done with it?"
+    way = choose_one(question, _WAYS, "cancel")
+    if way == "cancel":
+        complain(f"qcow2-dump undo: {printable(image)}: nothing was written")
+        return exit_status.USAGE
+    agreed = WriteOptions(yes=True, force_unlocked=options.force_unlocked)
+    settling = UndoRequest(image=image, finish=way == "finish", options=agreed)
+    return change_image(Asked(request=settling, color=asked.color), settling)
+
+
+def _failed(request: WriteRequest, error: Qcow2Error, shown: ShownChange) -> int:
+    shown.failed(error, exit_status.of_errno(error.errno))
+    return report_failure(subcommand_of(request), request.image, error)
+
+
+def _status(request: WriteRequest, result: CheckResult | None) -> int:
+    """A repair says how the image is, everything else that it was done."""
+    if isinstance(request, RepairRequest) and result is not None:
+        return StatusTable().of_result(result)
+    return exit_status.OK
+
+
+def _ticking(bar: "ProgressBar | None") -> "Callable[[str, int, int], None] | None":
+    if bar is None:
+        return None
+    return lambda stage, done, total: bar.show(Progress(stage, done, total))

@@ -1,0 +1,126 @@
+"""How a change is shown, as text or as one JSON document: plan, question, and what came of it."""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.cli.asked import Asked
+from qcow2_dump.cli.output import Output, complain, wants_color
+from qcow2_dump.cli.request_words import done_words, typed
+from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.events import ChangeMade
+from qcow2_dump.operations.write_requests import RepairRequest, WriteRequest
+from qcow2_dump.report.change_text import AfterChange, change_report
+from qcow2_dump.report.document import STATUS_OF_VERDICT
+from qcow2_dump.report.plan_json import Outcome, failure_document, plan_document, to_line
+from qcow2_dump.report.plan_text import PlanOptions, nothing_to_do, plan_report
+from qcow2_dump.report.style import Style
+
+if TYPE_CHECKING:
+    from qcow2_dump.operations.applying import ChangeRun
+    from qcow2_dump.operations.undoing import UndoRun
+    from qcow2_dump.report.plan_document import ChangeStatus
+
+__all__ = ["ShownChange"]
+
+# Of each reason, where somebody waits for a question.
+_SUMMARY = 5
+
+
+class ShownChange:
+    """Shows what becomes of one request. Raises OSError when that cannot be written."""
+
+    def __init__(self, asked: Asked, request: WriteRequest) -> None:
+        self._json = asked.json
+        self._request = request
+        self._style = Style(wants_color(asked.color))
+
+    def nothing(self, run: "ChangeRun | UndoRun", status: int) -> None:
+        """There is nothing to do."""
+        before = run.proposal.before
+        if self._json:
+            word = self._word(before, "nothing-to-do")
+            dry_run = self._request.options.dry_run
+            self._document(run, Outcome(status=word, exit_status=status, dry_run=dry_run))
+        else:
+            self._print(nothing_to_do(self._request.image, run.proposal, run.image, self._style))
+
+    def planned(self, run: "ChangeRun | UndoRun", status: int) -> None:
+        """The plan of a dry run, and the line that carries it out."""
+        if self._json:
+            word = self._word(run.proposal.before, "planned")
+            self._document(run, Outcome(status=word, exit_status=status, dry_run=True))
+            return
+        self._print(self._plan(run))
+        self._print(["", f"  next: {typed(self._request, '--yes')}"])
+
+    def summary(self, run: "ChangeRun | UndoRun") -> None:
+        """The plan in short, before the question; where it does not mix with JSON."""
+        if not self._json:
+            self._print(self._plan(run, per_reason=_SUMMARY))
+            return
+        for line in self._plan(run, per_reason=_SUMMARY):
+            complain(line)
+
+    def declined(
+        self, run: "ChangeRun | UndoRun", status: int, reason: str, *, repeat: bool = True
+    ) -> None:
+        """Nobody agreed. The plan is shown unless it was (``repeat``)."""
+        if self._json:
+            self._document(run, Outcome(status="declined", exit_status=status, error=reason))
+        elif repeat:
+            self._print(self._plan(run))
+            self._print(["", f"  next: {typed(self._request, '--yes')}"])
+
+    def made(
+        self,
+        made: ChangeMade,
+        run: "ChangeRun | UndoRun",
+        result: CheckResult | None,
+        status: int,
+    ) -> None:
+        """The change was made."""
+        if self._json:
+            outcome = Outcome(
+                status=self._word(result, "done"),
+                exit_status=status,
+                applied=True,
+                undo_file=made.undo_file,
+                after=result,
+            )
+            self._document(run, outcome)
+            return
+        now = AfterChange(run.image, result)
+        done = done_words(self._request)
+        self._print(change_report(made, run.proposal, now, done, self._style))
+
+    def failed(self, error: Qcow2Error, status: int) -> None:
+        """The document on a change that failed; people are told on standard error."""
+        if self._json:
+            request = self._request
+            document = failure_document(
+                request.image, typed(request), str(error), error.errno, status
+            )
+            self._print([to_line(document)])
+
+    def _plan(self, run: "ChangeRun | UndoRun", per_reason: int | None = None) -> Iterable[str]:
+        options = PlanOptions(self._request.options.max_changes, per_reason, self._style)
+        return plan_report(self._request.image, run.proposal, run.image, options)
+
+    def _document(self, run: "ChangeRun | UndoRun", outcome: Outcome) -> None:
+        request = self._request
+        document = plan_document(
+            request.image, typed(request), run.proposal, outcome, request.options.max_changes
+        )
+        self._print([to_line(document)])
+
+    def _word(self, result: CheckResult | None, otherwise: "ChangeStatus") -> "ChangeStatus":
+        if isinstance(self._request, RepairRequest) and result is not None:
+            return STATUS_OF_VERDICT[result.verdict]
+        return otherwise
+
+    def _print(self, lines: Iterable[str]) -> None:
+        output = Output()
+        output.lines(lines)
+        output.flush()

@@ -1,0 +1,203 @@
+"""A change of an image, from opening it to the last sync.
+
+The image is locked before it is looked at, and stays locked through the question to the user until
+all is on the disk: what was planned is what is there. A dry run locks nothing and cannot write.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.errors import RequestError, SourceError
+from qcow2_dump.events import ChangeMade
+from qcow2_dump.image.image import Image
+from qcow2_dump.image.resolver import LookForFiles, NeverLook, Resolver
+from qcow2_dump.image.state_digest import source_digest
+from qcow2_dump.operations.interrupted import refuse_interrupted
+from qcow2_dump.operations.planning import needs_image, propose, propose_bytes
+from qcow2_dump.operations.write_requests import (
+    CopyRequest,
+    EditRequest,
+    RepairRequest,
+    WriteOptions,
+    WriteRequest,
+)
+from qcow2_dump.plan.apply import apply_plan
+from qcow2_dump.plan.journal import Journal, create_journal
+from qcow2_dump.plan.model import Plan
+from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.storage.file import FileSource
+from qcow2_dump.storage.writable import WritableFile
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from qcow2_dump.planners.checked import Tick
+    from qcow2_dump.planners.proposal import Proposal
+
+__all__ = ["ChangeRun", "OpenedFile"]
+
+Progress = Callable[[int, int], None]
+
+_PIECE = 1 << 20
+# Such changes move no pointer: reading them back proves what was counted before.
+_COUNTS_ONLY = frozenset(
+    {
+        "refcount.raise",
+        "refcount.lower",
+        "copied.clear",
+        "copied.set",
+        "header.dirty",
+        "header.corrupt",
+    }
+)
+
+
+class OpenedFile:
+    """The file of an image, opened to be changed, or for a dry run only to be read.
+
+    ``source`` is what is read; ``can_grow`` is False for a block device. Raises LockedError when
+    somebody has it open, SourceError when it cannot be opened or locked.
+    """
+
+    def __init__(self, path: str, options: WriteOptions) -> None:
+        self._writable: WritableFile | None = None
+        self.source: FileSource | WritableFile
+        if options.dry_run:
+            self.source = FileSource(path)
+            self.can_grow = stat.S_ISREG(os.fstat(self.source.fileno()).st_mode)
+        else:
+            self.source = self._writable = WritableFile(
+                path, force_unlocked=options.force_unlocked
+            )
+            self.can_grow = self._writable.can_grow
+
+    @property
+    def target(self) -> WritableFile:
+        """What can be written. Raises RequestError for a dry run."""
+        if self._writable is None:
+            raise RequestError("a dry run writes nothing")
+        return self._writable
+
+    def image(self, resolver: Resolver) -> Image:
+        """The image as it now is. Raises as `Image` does."""
+        return Image(self.source, resolver)
+
+    def read_back(self, plan: Plan) -> None:
+        """Compare what a plan wrote with what is there. Raises SourceError."""
+        fd = self.source.fileno()
+        if hasattr(os, "posix_fadvise"):
+            # What is read shall come from the disk and not from memory.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        wanted = OverlaySource(self.source, plan)
+        for write in plan.writes():
+            for offset in range(write.offset, write.end, _PIECE):
+                length = min(_PIECE, write.end - offset)
+                if wanted.read(offset, length) != self.source.read(offset, length):
+                    raise SourceError(
+                        None, f"what was written at {offset:#x} reads differently", self.source.name
+                    )
+
+
+class ChangeRun:
+    """One change of one image: what is proposed, and carrying it out. A context manager.
+
+    ``proposal`` is what would be done, ``image`` the image as it was found, None where an edit or
+    a copy works on something else. ``writer_seen`` says that a dry run looks at an image that
+    somebody has open for writing. ``tick`` is told how far the check has come.
+
+    Raises LockedError, SourceError, FormatError for what cannot be opened; InterruptedChangeError;
+    PlanError and RequestError for what must not or cannot be done.
+    """
+
+    def __init__(self, request: WriteRequest, *, tick: "Tick | None" = None) -> None:
+        self.request = request
+        self._file = OpenedFile(request.image, request.options)
+        self.image: Image | None = None
+        try:
+            refuse_interrupted(request.image)
+            self.writer_seen = request.options.dry_run and self._file.source.is_being_written()
+            self.proposal = self._propose(tick)
+        except BaseException:
+            self._file.source.close()
+            raise
+
+    def apply(self, *, progress: Progress | None = None) -> ChangeMade:
+        """Write what is proposed, with an undo file unless the request declines it.
+
+        Whatever stops it has the image brought back to what it was. Raises StalePlanError,
+        JournalError, SourceError, RequestError where an undo file has no place.
+        """
+        plan, target = self.proposal.plan, self._file.target
+        journal = self._journal(plan)
+        try:
+            apply_plan(plan, target, journal, source_digest, progress)
+        finally:
+            if journal is not None:
+                journal.close()
+        return ChangeMade(self.request.image, journal.path if journal is not None else None)
+
+    def verify(self, *, tick: "Tick | None" = None) -> CheckResult | None:
+        """Read back what was written, and look at the image as it now is.
+
+        Returns the check of it, None for a change of which nothing was foretold. Raises
+        SourceError when something reads differently.
+        """
+        proposal = self.proposal
+        self._file.read_back(proposal.plan)
+        if needs_image(self.request):
+            self.image = self._file.image(self._resolver())
+        if proposal.after is not None and proposal.plan.reasons().keys() <= _COUNTS_ONLY:
+            return proposal.after
+        if self.image is None or (
+            proposal.after is None and not isinstance(self.request, RepairRequest)
+        ):
+            return None
+        checker = Checker(self.image, deep=getattr(self.request, "deep", False))
+        for step in checker.run():
+            if tick is not None:
+                tick(step.stage, min(step.done, step.total), step.total)
+        return checker.result()
+
+    def close(self) -> None:
+        """Give up the plan, the image and its lock."""
+        self.proposal.close()
+        self._file.source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def _propose(self, tick: "Tick | None") -> "Proposal":
+        request = self.request
+        if isinstance(request, EditRequest | CopyRequest):
+            return propose_bytes(request, self._file.source)
+        self.image = self._file.image(self._resolver())
+        return propose(request, self.image, can_grow=self._file.can_grow, tick=tick)
+
+    def _resolver(self) -> Resolver:
+        return LookForFiles() if getattr(self.request, "look_for_backing", True) else NeverLook()
+
+    def _journal(self, plan: Plan) -> Journal | None:
+        from qcow2_dump import __version__
+
+        options = self.request.options
+        if not options.undo:
+            return None
+        return create_journal(
+            self.request.image,
+            plan,
+            state_before=source_digest(self._file.source),
+            tool_version=__version__,
+            undo_file=options.undo_file,
+        )
