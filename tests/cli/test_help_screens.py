@@ -102,7 +102,7 @@ LEAN = ("numpy", "tqdm", "zstandard", "argparse", "dataclasses")
         (["check", "--help"], LEAN[:3]),
         (["check", "--no-such-option"], LEAN[:3]),
         (["-m", "nothing", "disk.qcow2"], LEAN[:4]),
-        (["repair", "disk.qcow2"], LEAN[:3]),
+        (["repair", "--no-such-option"], LEAN[:3]),
         (["completion", "bash"], LEAN[:3]),
         (["__complete", "bash", "1", "explain", ""], LEAN[:3]),
     ],

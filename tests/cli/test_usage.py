@@ -8,7 +8,7 @@ import pytest
 from qcow2_dump.checks.catalogue import RULES
 from qcow2_dump.cli.asked import CompletionRequest, ExplainRequest
 from qcow2_dump.cli.main import main
-from qcow2_dump.cli.modern import SUBCOMMANDS, parse
+from qcow2_dump.cli.modern import parse
 from qcow2_dump.operations.requests import (
     CheckRequest,
     DumpRequest,
@@ -22,7 +22,6 @@ from qcow2_dump.operations.write_requests import (
     UndoRequest,
     WriteOptions,
 )
-from qcow2_dump.report.commands import PLANNED
 
 
 @pytest.mark.parametrize(
@@ -79,31 +78,6 @@ def test_no_words_at_all_show_the_help(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chekc", "disk.qcow2"]) == 234
     assert "did you mean check?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "repair disk.qcow2 --all",
-        "undo disk.qcow2",
-        "snapshot list disk.qcow2",
-        "flag clear disk.qcow2 corrupt",
-        "edit disk.qcow2 0x18",
-        "copy disk.qcow2 --from 0 --to 0x1000 --length 8",
-        "rebase disk.qcow2 base.qcow2",
-    ],
-)
-def test_commands_that_do_not_exist_yet(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = line.split(maxsplit=1)[0]
-    assert command in PLANNED
-    assert main(line.split()) == 161
-    said = capsys.readouterr().err
-    assert said.startswith(f"qcow2-dump {command}: {command} is not built yet")
-    assert said.count("\n") == 1
-
-
-def test_what_is_planned_is_what_writes() -> None:
-    assert {name for name, row in SUBCOMMANDS.items() if row.writes} == PLANNED
 
 
 def test_options_may_stand_before_and_after_the_operands() -> None:

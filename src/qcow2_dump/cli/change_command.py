@@ -17,7 +17,7 @@ from qcow2_dump.cli.exit_status import StatusTable
 from qcow2_dump.cli.failure import report_failure, warn_of_writer
 from qcow2_dump.cli.output import complain
 from qcow2_dump.cli.progress import progress
-from qcow2_dump.cli.request_words import subcommand_of
+from qcow2_dump.cli.request_words import speaker
 from qcow2_dump.cli.shown_change import ShownChange
 from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.errors import InterruptedChangeError, Qcow2Error
@@ -60,9 +60,9 @@ def change_image(asked: Asked, request: WriteRequest) -> int:
         return _change(asked, request, shown)
     except InterruptedChangeError as error:
         if request.options.yes or request.options.dry_run or not can_ask():
-            return _failed(request, error, shown)
+            return _failed(asked, request, error, shown)
     except Qcow2Error as error:
-        return _failed(request, error, shown)
+        return _failed(asked, request, error, shown)
     settled = _settle(asked, request.image, request.options)
     return settled if settled != exit_status.OK else change_image(asked, request)
 
@@ -83,7 +83,7 @@ def _change(asked: Asked, request: WriteRequest, shown: ShownChange) -> int:
             if bar is not None:
                 bar.clear()
             if run.writer_seen:
-                warn_of_writer(subcommand_of(request), request.image)
+                warn_of_writer(_speaker(asked, request), request.image)
             return _carry_out(run, asked, shown, tick)
 
 
@@ -109,14 +109,14 @@ def _carry_out(
         status = _status(request, run.proposal.before)
         shown.planned(run, status)
         return status
-    if not options.yes and not _consented(run, shown):
+    if not options.yes and not _consented(run, asked, shown):
         return exit_status.USAGE
     made = run.apply()
     try:
         result = run.verify(tick=tick)
     except Stopped:
         complain(
-            f"qcow2-dump {subcommand_of(request)}: {printable(request.image)}: the change is "
+            f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}: the change is "
             "complete; only looking at it afterwards was interrupted"
         )
         raise
@@ -125,20 +125,20 @@ def _carry_out(
     return status
 
 
-def _consented(run: Run, shown: ShownChange) -> bool:
+def _consented(run: Run, asked: Asked, shown: ShownChange) -> bool:
     """Show the plan and have it agreed to; says what else would be needed."""
     request = run.request
-    speaker = f"qcow2-dump {subcommand_of(request)}: {printable(request.image)}"
+    who = f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}"
     if not can_ask():
         reason = "nothing was written: there is no terminal to ask on, and --yes agrees beforehand"
         shown.declined(run, exit_status.USAGE, reason)
-        complain(f"{speaker}: {reason}")
+        complain(f"{who}: {reason}")
         return False
     shown.summary(run)
     if agrees(request.image):
         return True
     shown.declined(run, exit_status.USAGE, "nothing was written: declined", repeat=False)
-    complain(f"{speaker}: nothing was written")
+    complain(f"{who}: nothing was written")
     return False
 
 
@@ -154,9 +154,13 @@ def _settle(asked: Asked, image: str, options: WriteOptions) -> int:
     return change_image(Asked(request=settling, color=asked.color), settling)
 
 
-def _failed(request: WriteRequest, error: Qcow2Error, shown: ShownChange) -> int:
+def _failed(asked: Asked, request: WriteRequest, error: Qcow2Error, shown: ShownChange) -> int:
     shown.failed(error, exit_status.of_errno(error.errno))
-    return report_failure(subcommand_of(request), request.image, error)
+    return report_failure(_speaker(asked, request), request.image, error)
+
+
+def _speaker(asked: Asked, request: WriteRequest) -> str:
+    return speaker(request, classic=asked.classic is not None)
 
 
 def _status(request: WriteRequest, result: CheckResult | None) -> int:

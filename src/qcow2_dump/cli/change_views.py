@@ -3,6 +3,7 @@
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.failure import report_failure
 from qcow2_dump.cli.output import Output
+from qcow2_dump.cli.request_words import speaker
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.operations.write_requests import EditRequest, SnapshotRequest, UndoRequest
 from qcow2_dump.report.escape import printable
@@ -10,7 +11,7 @@ from qcow2_dump.report.escape import printable
 __all__ = ["list_snapshots", "list_undo_files", "show_integer"]
 
 
-def show_integer(request: EditRequest, *, json: bool) -> int:
+def show_integer(request: EditRequest, *, json: bool, classic: bool) -> int:
     """Print the integer at an offset of a file, image or not; returns the exit status."""
     from qcow2_dump.planners.raw import read_integer
     from qcow2_dump.report.plan_json import to_line, value_document
@@ -20,7 +21,7 @@ def show_integer(request: EditRequest, *, json: bool) -> int:
         with FileSource(request.image) as source:
             value = read_integer(source, request.offset, request.width)
     except Qcow2Error as error:
-        return report_failure("edit", request.image, error)
+        return report_failure(speaker(request, classic=classic), request.image, error)
     where = (request.image, request.offset, request.width)
     line = f"{request.offset:#x}: {value:#x} ({value})"
     return _print([to_line(value_document(*where, value)) if json else line])

@@ -88,7 +88,7 @@ def _change(request: "WriteRequest", asked: Asked) -> int:
     if isinstance(request, EditRequest) and request.value is None:
         from qcow2_dump.cli.change_views import show_integer
 
-        return show_integer(request, json=asked.json)
+        return show_integer(request, json=asked.json, classic=asked.classic is not None)
     if isinstance(request, SnapshotRequest) and request.action == "list":
         from qcow2_dump.cli.change_views import list_snapshots
 

@@ -17,12 +17,18 @@ def warn_of_interrupted(
     request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest,
 ) -> None:
     """Say on standard error of which images a change was not brought to its end."""
-    several = isinstance(request, CheckRequest | InfoRequest)
-    images = request.images if several else (request.image,)
     names = UndoNames()
-    for image in images:
+    for image in _images(request):
         if interrupted_change(image, names) is not None:
             _warn(image)
+
+
+def _images(
+    request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest,
+) -> tuple[str, ...]:
+    if isinstance(request, CheckRequest | InfoRequest):
+        return request.images
+    return (request.image,)
 
 
 def _warn(image: str) -> None:

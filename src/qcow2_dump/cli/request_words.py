@@ -13,7 +13,7 @@ from qcow2_dump.operations.write_requests import (
 )
 from qcow2_dump.report.commands import command, path
 
-__all__ = ["done_words", "subcommand_of", "typed"]
+__all__ = ["done_words", "speaker", "subcommand_of", "typed"]
 
 _DONE = {
     RepairRequest: "repaired",
@@ -23,12 +23,24 @@ _DONE = {
     CopyRequest: "copied",
     RebaseRequest: "backing file name changed",
 }
+_CLASSIC_SNAPSHOT = {"list": "-m info", "apply": "-A", "delete": "-D", "keep": "-E"}
 _SNAPSHOT_DONE = {"apply": "snapshot applied", "delete": "deleted", "keep": "others deleted"}
 
 
 def subcommand_of(request: WriteRequest) -> str:
     """The name of the subcommand."""
     return type(request).__name__.removesuffix("Request").lower()
+
+
+def speaker(request: WriteRequest, *, classic: bool) -> str:
+    """Who speaks of a request: its subcommand, or the classic option that stands for it."""
+    if not classic:
+        return subcommand_of(request)
+    if isinstance(request, SnapshotRequest):
+        return _CLASSIC_SNAPSHOT[request.action]
+    if isinstance(request, FlagRequest):
+        return "-M" if request.action == "mark" else "-C"
+    return "-R" if isinstance(request, RepairRequest) else f"-m {subcommand_of(request)}"
 
 
 def done_words(request: WriteRequest) -> str:

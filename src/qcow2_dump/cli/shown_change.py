@@ -1,6 +1,5 @@
 """How a change is shown, as text or as one JSON document: plan, question, and what came of it."""
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 

@@ -89,8 +89,7 @@ def _blocks(image: Image, table: int, length: int) -> Iterator[Range]:
 def _merged(ranges: Iterable[Range], size: int) -> Iterator[Range]:
     """The parts of some ranges that lie in the file, without overlaps, ascending."""
     here: Range | None = None
-    for start, end in sorted(r for r in ranges if r[0] < size):
-        end = min(end, size)
+    for start, end in sorted((r[0], min(r[1], size)) for r in ranges if r[0] < size):
         if here is not None and start <= here[1]:
             here = (here[0], max(here[1], end))
             continue

@@ -70,9 +70,7 @@ class OpenedFile:
             self.source = FileSource(path)
             self.can_grow = stat.S_ISREG(os.fstat(self.source.fileno()).st_mode)
         else:
-            self.source = self._writable = WritableFile(
-                path, force_unlocked=options.force_unlocked
-            )
+            self.source = self._writable = WritableFile(path, force_unlocked=options.force_unlocked)
             self.can_grow = self._writable.can_grow
 
     @property

@@ -1,13 +1,12 @@
 """From what was asked to a proposal: which planner makes it, and of what."""
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
-from qcow2_dump.errors import RequestError
+from qcow2_dump.errors import Qcow2Error, RequestError
 from qcow2_dump.image.image import Image
-from qcow2_dump.operations.selection import select_snapshot
 from qcow2_dump.operations.write_requests import (
-    EVERY_SNAPSHOT,
     CopyRequest,
     EditRequest,
     FlagRequest,
@@ -27,6 +26,12 @@ if TYPE_CHECKING:  # a planner is loaded when it is asked
 __all__ = ["needs_image", "propose", "propose_bytes"]
 
 
+class NotBuiltError(Qcow2Error):
+    """A change that this version cannot plan."""
+
+    errno = errno.ENOTSUP
+
+
 def needs_image(request: WriteRequest) -> bool:
     """Whether a request makes sense for a qcow2 image only, and not for any other file."""
     return not isinstance(request, EditRequest | CopyRequest | UndoRequest)
@@ -37,12 +42,9 @@ def propose(
 ) -> "Proposal":
     """The proposal for an image. Raises PlanError, RequestError and SourceError."""
     if isinstance(request, RepairRequest):
-        return _repair(request, image, can_grow=can_grow, tick=tick)
-    if isinstance(request, SnapshotRequest):
-        from qcow2_dump.planners.snapshot_plans import plan_snapshot
-
-        positions = _positions(request, image)
-        return plan_snapshot(image, request.action, positions, can_grow=can_grow, tick=tick)
+        raise NotBuiltError("repair is not built yet")
+    if isinstance(request, SnapshotRequest) and can_grow in (True, False):
+        raise NotBuiltError("snapshot is not built yet")
     if isinstance(request, FlagRequest):
         from qcow2_dump.planners.flags import plan_flag
 
@@ -70,28 +72,3 @@ def propose_bytes(request: EditRequest | CopyRequest, source: ByteSource) -> "Pr
     if request.value is None:
         raise RequestError("there is no value to store")
     return plan_edit(source, request.offset, request.value, request.width)
-
-
-def _repair(
-    request: RepairRequest, image: Image, *, can_grow: bool, tick: "Tick | None"
-) -> "Proposal":
-    from qcow2_dump.planners.repairs import RepairChoice, plan_repair
-
-    choice = RepairChoice(
-        leaks=request.leaks or request.everything,
-        errors=request.errors or request.everything,
-        reuse=request.reuse,
-        free_orphans=request.free_orphans,
-        drop_unusable=request.drop_unusable,
-        drop_bitmaps=request.drop_bitmaps,
-        drop_snapshots=request.drop_snapshots,
-        deep=request.deep,
-    )
-    return plan_repair(image, choice, can_grow=can_grow, tick=tick)
-
-
-def _positions(request: SnapshotRequest, image: Image) -> tuple[int, ...]:
-    """The positions in the snapshot table that a request names."""
-    if request.action == "delete" and request.snapshot == EVERY_SNAPSHOT:
-        return tuple(entry.position for entry in image.snapshot_table.entries)
-    return (select_snapshot(image, request.snapshot or ""),)

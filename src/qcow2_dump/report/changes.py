@@ -26,7 +26,7 @@ _SHOWN_BYTES = 16
 class Change(NamedTuple):
     """One change. ``offset`` and ``length`` are bytes of the file that hold the field.
 
-    ``name`` is that of a header field, ``index`` the number of an entry in the structure of
+    ``name`` is that of a header field, ``unit`` the number of an entry in the structure of
     ``kind`` at file offset ``table``: of a refcount block the host cluster. ``old`` and ``new``
     are integers, or bytes where the field is none: of those at most the first 16.
     """
@@ -39,7 +39,7 @@ class Change(NamedTuple):
     old: Value
     new: Value
     name: str | None = None
-    index: int | None = None
+    unit: int | None = None
     guest_offset: int | None = None
     guest_length: int | None = None
 
@@ -51,12 +51,12 @@ class Change(NamedTuple):
         if self.name is not None:
             return f"{self.name} (file offset {self.offset:#x})"
         table = f"{_KINDS.get(self.kind, self.kind.replace('_', ' '))} {self.table:#x}"
-        if self.index is None:
+        if self.unit is None:
             return f"{_article(self.kind)}{self.length:,} bytes at file offset {self.offset:#x}"
         if self.kind == "refcount_block":
-            return f"refcount of cluster {self.index:,} (file offset {self.offset:#x})"
+            return f"refcount of cluster {self.unit:,} (file offset {self.offset:#x})"
         guest = "" if self.guest_offset is None else f", guest {self.guest_offset:#x}"
-        return f"{table}, entry {self.index:,} (file offset {self.offset:#x}{guest})"
+        return f"{table}, entry {self.unit:,} (file offset {self.offset:#x}{guest})"
 
     @property
     def step(self) -> str:
@@ -150,7 +150,7 @@ def _of_units(write: Write) -> Iterator[Change]:
                 length=max(1, bits // 8),
                 old=_unit(old, unit, bits),
                 new=_unit(new, unit, bits),
-                index=field.first + at,
+                unit=field.first + at,
                 guest_offset=None if guest is None else guest + at * field.guest_step,
                 guest_length=None if guest is None else field.guest_step,
             )
@@ -199,7 +199,8 @@ def _of_header(write: Write) -> Iterator[Change]:
     rest = max(0, PADDING_OFFSET - write.offset)
     before_rest, after_rest = old[rest:], new[rest:]
     if before_rest != after_rest:
-        first = next(i for i, (a, b) in enumerate(zip(before_rest, after_rest, strict=True)) if a != b)
+        pairs = zip(before_rest, after_rest, strict=True)
+        first = next(at for at, (one, other) in enumerate(pairs) if one != other)
         length = len(before_rest) - first
         yield Change(
             write.reason,

@@ -5,7 +5,7 @@ import shlex
 
 __all__ = ["PLANNED", "command", "path", "planned"]
 
-PLANNED = frozenset({"copy", "edit", "flag", "rebase", "repair", "snapshot", "undo"})
+PLANNED = frozenset({"repair", "snapshot"})
 """Subcommands whose name is settled and that cannot be run yet."""
 
 

@@ -96,7 +96,7 @@ def failure_document(
         "exit_status": exit_status,
         "error": plain(reason),
     }
-    if number in errno_names.errorcode:
+    if number is not None and number in errno_names.errorcode:
         document["errno"] = errno_names.errorcode[number]
     return document
 
@@ -114,7 +114,7 @@ def _change(change: Change) -> doc.ChangeDocument:
         "kind": change.kind,
         "table": change.table,
         "field": change.name,
-        "index": change.index,
+        "index": change.unit,
         "offset": change.offset,
         "length": change.length,
         "old": _value(change.old),

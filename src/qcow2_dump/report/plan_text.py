@@ -47,10 +47,10 @@ def plan_report(
     style, plan = options.style, proposal.plan
     if proposal.before is not None and image is not None:
         yield verdict_line(name, proposal.before, image, style)
+        yield ""
+        yield f"  would be done: {extent(proposal)}"
     else:
-        yield f"{style.strong(printable(name))}:"
-    yield ""
-    yield f"  would be done: {extent(proposal)}"
+        yield f"{style.strong(printable(name))}: would be done: {extent(proposal)}"
     yield from _groups(proposal, options)
     yield from _losses(proposal, style)
     yield from note_lines(proposal.notes)
@@ -106,9 +106,9 @@ def _groups(proposal: Proposal, options: PlanOptions) -> Iterator[str]:
     for reason, count in counts.items():
         yield ""
         yield f"  {style.strong(reason)}   {counted(count, 'change')}"
-        for words, lead in ((what_is_done(reason), ""), (for_the_guest(reason), "-> ")):
+        for words in (what_is_done(reason), for_the_guest(reason)):
             if words is not None:
-                yield from _wrapped(f"{lead}{words}", "      ", style)
+                yield from _wrapped(words, "      ", style)
         for change in listed[reason]:
             yield f"        {change.place}: {change.step}"
         left = count - len(listed[reason])
@@ -117,8 +117,8 @@ def _groups(proposal: Proposal, options: PlanOptions) -> Iterator[str]:
 
 
 def _wrapped(words: str, indent: str, style: Style) -> Iterator[str]:
-    for line in textwrap.wrap(words, _WIDTH, break_on_hyphens=False, initial_indent=indent, subsequent_indent=indent):
-        yield style.dim(line)
+    for line in textwrap.wrap(words, _WIDTH - len(indent), break_on_hyphens=False):
+        yield indent + style.dim(line)
 
 
 def _losses(proposal: Proposal, style: Style) -> Iterator[str]:

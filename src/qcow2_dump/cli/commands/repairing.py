@@ -99,8 +99,8 @@ UNDO = Subcommand(
     add_options=_undo_options,
     ask=_undo,
     notes=(
-        "Refused when the image has been used since the change. An undo can be undone. After an "
-        "interrupted change, takes back what was written of it, or with --finish writes the rest.",
+        "Refused when the image has been used since the change. An undo can be undone.",
+        "After an interrupted change: takes it back, or with --finish writes the rest of it.",
     ),
     examples=(
         Example("qcow2-dump undo disk.qcow2 --list"),
