@@ -42,8 +42,8 @@ def propose(
 ) -> "Proposal":
     """The proposal for an image. Raises PlanError, RequestError and SourceError."""
     if isinstance(request, RepairRequest):
-        raise NotBuiltError("repair is not built yet")
-    if isinstance(request, SnapshotRequest) and can_grow in (True, False):
+        return _repair(request, image, can_grow=can_grow, tick=tick)
+    if isinstance(request, SnapshotRequest):
         raise NotBuiltError("snapshot is not built yet")
     if isinstance(request, FlagRequest):
         from qcow2_dump.planners.flags import plan_flag
@@ -72,3 +72,21 @@ def propose_bytes(request: EditRequest | CopyRequest, source: ByteSource) -> "Pr
     if request.value is None:
         raise RequestError("there is no value to store")
     return plan_edit(source, request.offset, request.value, request.width)
+
+
+def _repair(
+    request: RepairRequest, image: Image, *, can_grow: bool, tick: "Tick | None"
+) -> "Proposal":
+    from qcow2_dump.planners.repairs import RepairChoice, plan_repair
+
+    choice = RepairChoice(
+        leaks=request.leaks or request.everything,
+        errors=request.errors or request.everything,
+        reuse=request.reuse,
+        free_orphans=request.free_orphans,
+        drop_unusable=request.drop_unusable,
+        drop_bitmaps=request.drop_bitmaps,
+        drop_snapshots=request.drop_snapshots,
+        deep=request.deep,
+    )
+    return plan_repair(image, choice, can_grow=can_grow, tick=tick)

@@ -5,7 +5,7 @@ import shlex
 
 __all__ = ["PLANNED", "command", "path", "planned"]
 
-PLANNED = frozenset({"repair", "snapshot"})
+PLANNED = frozenset({"snapshot"})
 """Subcommands whose name is settled and that cannot be run yet."""
 
 
