@@ -25,7 +25,7 @@ _STATUSES = {
 }
 _FAILURES = {
     "141": "the reader of the output went away",
-    "161": "not supported, or not built yet",
+    "161": "not supported",
     "228": "no space left for the output",
     "234": "the command line makes no sense, or the file is no qcow2 image",
     "240": "somebody else has locked the image",

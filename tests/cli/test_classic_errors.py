@@ -1,4 +1,4 @@
-"""Classic lines that make no sense, or ask for what is not built: no disk is touched."""
+"""Classic lines that make no sense, or ask for what cannot be: no image is changed."""
 
 import shlex
 import subprocess

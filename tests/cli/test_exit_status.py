@@ -36,7 +36,6 @@ def test_errno(number: int | None, status: int) -> None:
 
 def test_the_named_ones() -> None:
     assert exit_status.USAGE == 234
-    assert exit_status.NOT_BUILT == 161
     assert exit_status.BROKEN_PIPE == 141
     assert exit_status.of_signal(signal.SIGINT) == 130
     assert exit_status.of_signal(signal.SIGTERM) == 143

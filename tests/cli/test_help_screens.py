@@ -71,11 +71,6 @@ def test_examples_can_be_typed(line: str) -> None:
         (modern if words[0] in SUBCOMMANDS else classic).parse(words)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SUBCOMMANDS.items() if row.writes])
-def test_what_is_not_built_says_so(name: str) -> None:
-    assert "Not built yet" in "\n".join(help_lines(subcommand_page(name)))
-
-
 def page_of_words(words: str) -> Page:
     """A page with one option, told in these words."""
     entry = main_page().sections[2].entries[0]._replace(words=words)

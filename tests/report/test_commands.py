@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from qcow2_dump.report.commands import command, path, planned
+from qcow2_dump.report.commands import command, path
 
 
 def test_a_name_with_spaces_is_quoted() -> None:
@@ -31,8 +31,3 @@ def test_a_shell_reads_back_the_very_name(name: str) -> None:
 def test_a_path_is_no_option() -> None:
     assert path("-rf") == "./-rf"
     assert path("disk.qcow2") == "disk.qcow2"
-
-
-def test_what_is_only_planned() -> None:
-    assert planned(command("repair", "disk.qcow2", "--all"))
-    assert not planned(command("explain", "l2.beyond-end"))

@@ -34,7 +34,7 @@ active, snapshot 1 "monday"
   Keep a copy of the file as it is before anything is changed.
 
   next: qcow2-dump explain l2.beyond-end
-        qcow2-dump repair disk.qcow2 --leaks --dry-run   (planned)
+        qcow2-dump repair disk.qcow2 --leaks --dry-run
 """
 
 

@@ -150,7 +150,7 @@ def classic_page() -> Page:
         sections=(
             Section("safe, these only read", _entries(_SAFE)),
             Section(
-                "dangerous, these change the image, as do -m edit, copy, rebase (not built yet)",
+                "dangerous, these change the image, as do -m edit, copy, rebase",
                 _entries(_DANGEROUS + _OPERANDS + _HOW),
             ),
         ),

@@ -14,7 +14,7 @@ from qcow2_dump.checks.verdict import Verdict
 if TYPE_CHECKING:  # `--help` needs the numbers, and has no result
     from qcow2_dump.checks.result import CheckResult
 
-__all__ = ["BROKEN_PIPE", "NOT_BUILT", "OK", "USAGE", "StatusTable", "of_errno", "of_signal"]
+__all__ = ["BROKEN_PIPE", "OK", "USAGE", "StatusTable", "of_errno", "of_signal"]
 
 _LOWEST_ERROR = 128
 
@@ -31,7 +31,6 @@ def of_signal(number: int) -> int:
 
 OK = 0
 USAGE = of_errno(errno.EINVAL)
-NOT_BUILT = of_errno(errno.ENOTSUP)
 BROKEN_PIPE = of_signal(signal.SIGPIPE)
 
 # Statuses of `qemu-img check`, and which of them prevails over several images.

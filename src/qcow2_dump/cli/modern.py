@@ -42,8 +42,6 @@ SUBCOMMANDS: dict[str, _Row] = {
 }
 """Every subcommand, in the order in which they are listed."""
 
-NOT_BUILT_NOTE = "Not built yet: this version only reads images."
-
 
 def subcommand(name: str) -> "Subcommand":
     """The subcommand of this name. Raises KeyError for another."""
@@ -54,10 +52,7 @@ def subcommand(name: str) -> "Subcommand":
 
 def subcommand_page(name: str) -> Page:
     """What a subcommand says of itself. Raises KeyError for a name that is none."""
-    page = subcommand(name).page()
-    if SUBCOMMANDS[name].writes:
-        page = page._replace(notes=(NOT_BUILT_NOTE, *page.notes))
-    return page
+    return subcommand(name).page()
 
 
 def parse(words: Sequence[str]) -> "Asked":
@@ -82,7 +77,7 @@ def main_page() -> Page:
         purpose="Dump, check and repair the metadata of qcow2 disk images.",
         sections=(
             Section("commands that only read", _listed(writes=False)),
-            Section("commands that change an image (not built yet)", _listed(writes=True)),
+            Section("commands that change an image", _listed(writes=True)),
             Section(
                 "options",
                 (

@@ -1,12 +1,11 @@
 """What both faces share when they read words: numbers, choices, and how they say no."""
 
-import errno
 import re
 from collections.abc import Iterable
 
-from qcow2_dump.errors import Qcow2Error, RequestError
+from qcow2_dump.errors import RequestError
 
-__all__ = ["NotBuiltError", "UsageError", "choose", "listed", "read_number"]
+__all__ = ["UsageError", "choose", "listed", "read_number"]
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _END_OF_NUMBERS = 2**64
@@ -14,12 +13,6 @@ _END_OF_NUMBERS = 2**64
 
 class UsageError(RequestError):
     """A command line that makes no sense; the help of the command says what would."""
-
-
-class NotBuiltError(Qcow2Error):
-    """A command line that makes sense, for something that this version cannot do yet."""
-
-    errno = errno.ENOTSUP
 
 
 def read_number(text: str) -> int:

@@ -11,7 +11,6 @@ from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ActiveSummed, ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise
-from qcow2_dump.report.commands import planned
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.places import Trees
 from qcow2_dump.report.style import Style
@@ -131,7 +130,7 @@ def _advice(result: CheckResult, image: Image, style: Style) -> Iterator[str]:
         for line in textwrap.wrap(sentence, _WIDTH, break_on_hyphens=False):
             yield style.strong(line)
     for line in advice.commands:
-        yield f"next: {line}" + (style.dim("   (planned)") if planned(line) else "")
+        yield f"next: {line}"
 
 
 def _at(finding: Finding) -> str:

@@ -3,10 +3,7 @@
 import os
 import shlex
 
-__all__ = ["PLANNED", "command", "path", "planned"]
-
-PLANNED = frozenset({"snapshot"})
-"""Subcommands whose name is settled and that cannot be run yet."""
+__all__ = ["command", "path"]
 
 
 def command(subcommand: str, *operands: str) -> str:
@@ -17,12 +14,6 @@ def command(subcommand: str, *operands: str) -> str:
 def path(name: str) -> str:
     """A path as an operand: one that starts with a dash must not be taken for an option."""
     return f"./{name}" if name.startswith("-") else name
-
-
-def planned(line: str) -> bool:
-    """Whether a line of `command` names a subcommand that cannot be run yet."""
-    words = line.split(" ", 2)
-    return words[0] == "qcow2-dump" and len(words) > 1 and words[1] in PLANNED
 
 
 def _shell_word(word: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 from qcow2_dump.checks.catalogue import RULES, Rule, Severity
-from qcow2_dump.report.commands import command, planned
+from qcow2_dump.report.commands import command
 from qcow2_dump.report.style import Style
 
 __all__ = ["RuleDocument", "explain_rule", "list_rules", "rules_line"]
@@ -46,7 +46,7 @@ def explain_rule(rule: Rule, style: Style) -> Iterator[str]:
         if words == rule.repair and rule.option is not None:
             line = command("repair", "IMAGE", *rule.option.split(" "), "--dry-run")
             yield ""
-            yield f"    {line}{style.dim('   (planned)') if planned(line) else ''}"
+            yield f"    {line}"
         yield ""
     verdict = rule.verdict
     yield style.dim(

@@ -11,7 +11,6 @@ from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageChecked
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import advise, mending
-from qcow2_dump.report.commands import planned
 from qcow2_dump.report.escape import SHOWN_NAME, one_line, printable
 from qcow2_dump.report.places import Place, Trees, claim, places
 from qcow2_dump.report.statistics import statistics_lines
@@ -178,4 +177,4 @@ def _advice(result: CheckResult, image: Image, style: Style) -> Iterator[str]:
         if position == 0:
             yield ""
         lead = "next: " if position == 0 else "      "
-        yield f"  {lead}{line}" + (style.dim("   (planned)") if planned(line) else "")
+        yield f"  {lead}{line}"
