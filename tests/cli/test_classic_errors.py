@@ -128,7 +128,7 @@ def test_a_refused_change_leaves_the_image_alone(tmp_path: Path) -> None:
     image = std_image().write_to(tmp_path / "disk.qcow2")
     before = image.read_bytes()
     for words in (["-A", "1"], ["-m", "edit", "-O1048576", "-V0"], ["-m", "rebase", "-F", "gone"]):
-        assert run(*words, image).returncode in (161, 234, 254)
+        assert run(*words, image).returncode in (234, 254)
     assert image.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["disk.qcow2"]
 

@@ -1,12 +1,13 @@
 """From what was asked to a proposal: which planner makes it, and of what."""
 
-import errno
 import os
 from typing import TYPE_CHECKING
 
-from qcow2_dump.errors import Qcow2Error, RequestError
+from qcow2_dump.errors import RequestError
 from qcow2_dump.image.image import Image
+from qcow2_dump.operations.selection import select_snapshot
 from qcow2_dump.operations.write_requests import (
+    EVERY_SNAPSHOT,
     CopyRequest,
     EditRequest,
     FlagRequest,
@@ -26,12 +27,6 @@ if TYPE_CHECKING:  # a planner is loaded when it is asked
 __all__ = ["needs_image", "propose", "propose_bytes"]
 
 
-class NotBuiltError(Qcow2Error):
-    """A change that this version cannot plan."""
-
-    errno = errno.ENOTSUP
-
-
 def needs_image(request: WriteRequest) -> bool:
     """Whether a request makes sense for a qcow2 image only, and not for any other file."""
     return not isinstance(request, EditRequest | CopyRequest | UndoRequest)
@@ -44,7 +39,7 @@ def propose(
     if isinstance(request, RepairRequest):
         return _repair(request, image, can_grow=can_grow, tick=tick)
     if isinstance(request, SnapshotRequest):
-        raise NotBuiltError("snapshot is not built yet")
+        return _snapshot(request, image, can_grow=can_grow, tick=tick)
     if isinstance(request, FlagRequest):
         from qcow2_dump.planners.flags import plan_flag
 
@@ -90,3 +85,23 @@ def _repair(
         deep=request.deep,
     )
     return plan_repair(image, choice, can_grow=can_grow, tick=tick)
+
+
+def _snapshot(
+    request: SnapshotRequest, image: Image, *, can_grow: bool, tick: "Tick | None"
+) -> "Proposal":
+    from qcow2_dump.planners.snapshot_plans import (
+        plan_snapshot_apply,
+        plan_snapshots_deleted,
+        plan_snapshots_kept,
+    )
+
+    selector = request.snapshot or ""
+    if request.action == "delete" and selector == EVERY_SNAPSHOT:
+        # All but none: takes records along that cannot be read.
+        return plan_snapshots_kept(image, (), can_grow=can_grow, tick=tick)
+    position = select_snapshot(image, selector)
+    if request.action == "apply":
+        return plan_snapshot_apply(image, position, can_grow=can_grow, tick=tick)
+    plan = plan_snapshots_kept if request.action == "keep" else plan_snapshots_deleted
+    return plan(image, (position,), can_grow=can_grow, tick=tick)
