@@ -58,6 +58,16 @@ def test_the_undo_file_ends_finished(tmp_path: Path) -> None:
     assert (known.finish.size, known.finish.state_after) == (4096, digest(disk))
 
 
+def test_an_undo_file_serves_one_change(tmp_path: Path) -> None:
+    plan, disk = make_plan(CONTENT, CHANGES), Disk(CONTENT)
+    journal = journal_of(tmp_path, plan, CONTENT)
+    apply_plan(plan, disk, journal, digest)
+    disk.log.clear()
+    with pytest.raises(JournalError, match="already made"):
+        apply_plan(make_plan(bytes(disk.content), [(0, b"more")]), disk, journal, digest)
+    assert disk.log == []
+
+
 def test_a_stale_plan_changes_nothing(tmp_path: Path) -> None:
     plan = make_plan(CONTENT, CHANGES)
     changed = bytearray(CONTENT)

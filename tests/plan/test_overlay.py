@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcow2_dump.errors import SourceError
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Blob, Spool
@@ -123,7 +125,11 @@ def test_what_was_cut_off_does_not_come_back() -> None:
 
 
 class TestContract(SourceContract):
-    """It is a source like any other."""
+    """It is a source like any other, except that it belongs to one plan."""
+
+    def test_once_more_it_is_the_same(self, source: ByteSource) -> None:
+        with source, pytest.raises(SourceError, match="a second time"):
+            source.again()
 
     def make(self, content: bytes, tmp_path: Path) -> ByteSource:
         spool, below = Spool(), bytearray(content)

@@ -10,6 +10,7 @@ from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.signal_gate import SignalGate
 from qcow2_dump.plan.spool import any_bits
 from qcow2_dump.plan.target import Readable, Target
+from qcow2_dump.plan.undo_format import UndoState
 
 __all__ = ["Progress", "apply_plan", "check_plan", "redo", "take_back"]
 
@@ -41,6 +42,8 @@ def apply_plan(
     image could not be brought back, or the undo file not be marked as finished; its message says
     what is left.
     """
+    if journal is not None and journal.state is not UndoState.READY:
+        raise JournalError(f"{journal.path}: it is the undo file of a change already made")
     begun = 0
     with SignalGate() as gate:
         try:

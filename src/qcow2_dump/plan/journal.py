@@ -8,6 +8,7 @@ kept and compared. It has to cover whatever tells two images, or two states of o
 import hashlib
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from qcow2_dump.errors import JournalError, RequestError, SourceError, UnsafePlanError
-from qcow2_dump.plan.model import Barrier, Plan
+from qcow2_dump.plan.model import Plan, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.segments import TooTangledError, segments
 from qcow2_dump.plan.spool import Spool
 from qcow2_dump.plan.target import Readable
 from qcow2_dump.plan.undo_files import (
@@ -34,6 +36,7 @@ from qcow2_dump.plan.undo_files import (
     remove_file,
     sync_folder,
     telling,
+    write_all,
 )
 from qcow2_dump.plan.undo_format import (
     HEAD_LENGTH,
@@ -125,10 +128,10 @@ class Journal:
         """
         with suppress(SourceError):
             self._mark(replace(self._head, state=UndoState.ROLLED_BACK))
-        # The pointer last: it must not be lost while there is something to find.
-        for path in (self.path, self.pointer):
-            if path is not None:
-                remove_file(path)
+        gone = remove_file(self.path)
+        # The pointer must not be lost while it leads to what looks like an interrupted change.
+        if self.pointer is not None and (gone or self.state is UndoState.ROLLED_BACK):
+            remove_file(self.pointer)
         self.close()
 
     def close(self) -> None:
@@ -139,14 +142,14 @@ class Journal:
 
     def _mark(self, head: Head) -> None:
         with telling("the undo file cannot be marked", self.path):
-            _write_all(self._fd, head.pack(), 0)
+            write_all(self._fd, head.pack(), 0)
             os.fsync(self._fd)
         self._head = head
 
     def _refused(self, why: str) -> JournalError:
         return JournalError(f"{self.path}: {why}")
 
-    def _steps(self, spool: Spool) -> Iterator[Any]:
+    def _steps(self, spool: Spool) -> Iterator[Step]:
         """The steps, one by one; what they sum up to is known with the last."""
         head = self._head
         whole, groups = hashlib.sha256(), 0
@@ -162,7 +165,7 @@ class Journal:
             whole.update(packed)
             whole.update(payload)
             at += len(packed) + len(payload)
-            groups += isinstance(step, Barrier)
+            groups += not isinstance(step, Write)
             yield step
         if at != end or whole.digest() != head.body_sum or groups > MOST_GROUPS:
             raise self._refused("altered: the checksum of its steps is wrong")
@@ -222,7 +225,7 @@ def create_journal(
         names = Names.of(plan)
         head = Head(UndoState.PREPARING, identity)
         with telling("the undo file cannot be written", path):
-            _write_all(fd, head.pack(), 0)
+            write_all(fd, head.pack(), 0)
         if undo_file is not None:
             pointer = _point(place, path, identity)
         with telling("the undo file cannot be written", path):
@@ -230,7 +233,7 @@ def create_journal(
             os.fsync(fd)
             sync_folder(path)
             # Only a file that is complete on the disk says that it is.
-            _write_all(fd, replace(head, state=UndoState.READY).pack(), 0)
+            write_all(fd, replace(head, state=UndoState.READY).pack(), 0)
             os.fsync(fd)
     except BaseException:
         os.close(fd)
@@ -241,14 +244,17 @@ def create_journal(
     return Journal(fd, path, pointer, (replace(head, state=UndoState.READY), metadata, names))
 
 
-def open_journal(path: str | os.PathLike[str]) -> Journal:
+def open_journal(where: str | os.PathLike[str] | UndoFile) -> Journal:
     """Open an undo file, or the one that a pointer file names; its steps are not read yet.
 
+    An `UndoFile` as it was found is opened with its pointer file, which goes when it goes.
     Raises JournalError when it is none, altered, truncated or was never completed; SourceError.
     """
-    known = read_undo_file(path)
+    if isinstance(where, UndoFile):
+        where = where.pointer or where.path
+    known = read_undo_file(where)
     if known.problem is not None:
-        raise JournalError(f"{known.path}: {known.problem.removeprefix(f'{known.path}: ')}")
+        raise JournalError(f"{known.path}: {known.problem}")
     try:
         fd = open_regular(known.path, os.O_RDWR)
     except SourceError:
@@ -316,36 +322,37 @@ def _point(image: str, path: str, identity: bytes) -> str | None:
 def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: Names) -> Head:
     """Write metadata and steps; returns the head that seals them. Raises OSError."""
     packed = pack_metadata(metadata, names)
-    _write_all(fd, packed, HEAD_LENGTH)
+    write_all(fd, packed, HEAD_LENGTH)
     start = at = HEAD_LENGTH + len(packed)
-    whole, steps, groups = hashlib.sha256(), 0, 0
-    waiting = bytearray()
-    for step in chain.from_iterable(map(pieces, plan.steps)):
+    steps = list(chain.from_iterable(map(pieces, plan.steps)))
+    _check_recoverable(steps)
+    whole, waiting = hashlib.sha256(), bytearray()
+    for step in steps:
         record = pack_step(step, names)
         whole.update(record)
         waiting += record
-        steps += 1
-        groups += isinstance(step, Barrier)
-        if steps > MOST_STEPS or groups > MOST_GROUPS:
-            raise UnsafePlanError("the change has too many steps for an undo file")
         if len(waiting) >= PIECE:
-            _write_all(fd, waiting, at)
+            write_all(fd, waiting, at)
             at += len(waiting)
             waiting.clear()
-    _write_all(fd, waiting, at)
+    write_all(fd, waiting, at)
     return replace(
         head,
         metadata_length=len(packed),
         metadata_sum=hashlib.sha256(packed).digest(),
         body_length=at + len(waiting) - start,
-        steps=steps,
+        steps=len(steps),
         body_sum=whole.digest(),
     )
 
 
-def _write_all(fd: int, data: bytes | bytearray, at: int) -> None:
-    left = memoryview(data)
-    while left:
-        wrote = os.pwrite(fd, left, at)
-        at += wrote
-        left = left[wrote:]
+def _check_recoverable(steps: list[Step]) -> None:
+    """Refuse what could be written down but not be told apart after a crash."""
+    groups = sum(not isinstance(step, Write) for step in steps)
+    too_many = len(steps) > MOST_STEPS or groups > MOST_GROUPS
+    try:
+        deque(segments(steps), maxlen=0)
+    except TooTangledError:
+        too_many = True
+    if too_many:
+        raise UnsafePlanError("the change has too many steps for an undo file")

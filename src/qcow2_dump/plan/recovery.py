@@ -15,6 +15,7 @@ from qcow2_dump.plan.apply import redo, take_back
 from qcow2_dump.plan.journal import Digest, Journal
 from qcow2_dump.plan.model import Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.segments import TooTangledError, segments
 from qcow2_dump.plan.signal_gate import SignalGate
 from qcow2_dump.plan.target import Readable, Target
 from qcow2_dump.plan.undo_format import UndoState
@@ -23,7 +24,6 @@ __all__ = ["Recovery", "examine"]
 
 _SECTOR = 512
 _PIECE = 1 << 20
-_DEEPEST = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,11 @@ def _where_it_stopped(plan: Plan, image: Readable) -> tuple[int, int]:
         stretch_of[start:end] = [number] * (end - start)
     everything = (1 << len(stretches)) - 1
     possible = _by_size(plan, stretch_of, image.size, everything)
-    for low, high, steps in _segments(plan):
-        possible &= _by_bytes(plan, stretch_of, image, (low, high), steps, everything)
+    try:
+        for low, high, steps in segments(plan.steps):
+            possible &= _by_bytes(plan, stretch_of, image, (low, high), steps, everything)
+    except TooTangledError as error:
+        raise JournalError("altered: no plan has so many writes of the same place") from error
     if not possible:
         # A disk that ignored the barriers: all of it may have been done, in any order.
         return 0, len(plan.steps)
@@ -142,28 +145,6 @@ def _by_size(plan: Plan, stretch_of: list[int], size: int, everything: int) -> i
     return possible
 
 
-def _segments(plan: Plan) -> Iterator[tuple[int, int, list[int]]]:
-    """Byte ranges in order, each with the steps that write all of it."""
-    writes = [
-        (step.offset, step.end, at)
-        for at, step in enumerate(plan.steps)
-        if isinstance(step, Write) and step.length
-    ]
-    writes.sort()
-    cuts = sorted({place for start, end, _ in writes for place in (start, end)})
-    active: list[tuple[int, int]] = []
-    following = 0
-    for low, high in pairwise(cuts):
-        active = [(end, at) for end, at in active if end > low]
-        while following < len(writes) and writes[following][0] == low:
-            active.append(writes[following][1:])
-            following += 1
-        if len(active) > _DEEPEST:
-            raise JournalError(f"altered: too many steps write at offset {low:#x}")
-        if active:
-            yield low, high, sorted(at for _, at in active)
-
-
 def _by_bytes(
     plan: Plan,
     stretch_of: list[int],
@@ -179,8 +160,10 @@ def _by_bytes(
     # A version shows from the stretch that makes it up to the one that makes the next.
     spans = [_span(first, last) for first, last in pairwise(bounds)]
     possible = everything
-    for low in range(*where, _PIECE):
-        length = min(_PIECE, where[1] - low)
+    # All versions are held at the same time.
+    piece = max(_SECTOR, _PIECE // len(blobs))
+    for low in range(*where, piece):
+        length = min(piece, where[1] - low)
         held = image.read(low, length)
         versions = [blob.read(low - start, length) for start, blob in blobs]
         whole = [span for span, version in zip(spans, versions, strict=True) if version == held]

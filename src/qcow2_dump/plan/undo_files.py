@@ -39,10 +39,11 @@ __all__ = [
     "remove_file",
     "sync_folder",
     "telling",
+    "write_all",
 ]
 
 _HIGHEST = 10**9
-_MOST_FILES = 10_000
+_MOST_FILES = 4096
 _POINTER_MAGIC = b"qcow2-dump ptr 1"
 _LONGEST_POINTER = 16 << 10
 _NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
@@ -77,11 +78,11 @@ def find_undo_files(image: str | os.PathLike[str]) -> list[UndoFile]:
     """All undo files of an image that lie beside it or are pointed to, the oldest first.
 
     A file that is no undo file, or an altered or truncated one, is an entry with a ``problem``.
-    Of more than 10,000 those with the highest numbers are looked at. Never raises.
+    Of more than 4,096 those with the highest numbers are looked at. Never raises.
     """
     place = os.path.realpath(image)
-    numbered = heapq.nlargest(_MOST_FILES, _numbers(place))
-    return [_entry(place, number) for number in sorted(numbered)]
+    numbers = sorted(heapq.nlargest(_MOST_FILES, _numbers(place)))
+    return [_read(number, _path(place, number), None, None) for number in numbers]
 
 
 def read_undo_file(path: str | os.PathLike[str]) -> UndoFile:
@@ -155,7 +156,7 @@ def make_pointer(image: str, journal: str, identity: bytes) -> str:
     fd = create_file(path, beside=True)
     try:
         with telling("the pointer to the undo file cannot be written", path):
-            os.write(fd, packed + hashlib.sha256(packed).digest())
+            write_all(fd, packed + hashlib.sha256(packed).digest(), 0)
             os.fsync(fd)
             sync_folder(path)
     except BaseException:
@@ -192,22 +193,31 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
+def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+    """Write all of some bytes at an offset. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        wrote = os.pwrite(fd, left, at)
+        at += wrote
+        left = left[wrote:]
+
+
 def open_regular(path: str, flags: int = os.O_RDONLY) -> int:
     """Open a regular file and nothing else. Raises JournalError, SourceError."""
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Opening a device can do something to it, so it is not even opened; that may have changed
+        # a moment later, so the open file is asked as well.
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+            os.close(fd)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise JournalError(f"{path}: a symbolic link, which is not followed") from error
         reason = f"the undo file cannot be opened: {error.strerror or error}"
         raise SourceError(error.errno or errno.EIO, reason, path) from error
     except ValueError as error:
         raise JournalError(f"not a path: {error}") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise JournalError(f"{path}: not a regular file")
-    return fd
+    raise JournalError("not a regular file; a symbolic link is not followed")
 
 
 def read_head(fd: int) -> tuple[Head, UndoMetadata | None, Names]:
@@ -248,11 +258,6 @@ def _path(image: str, number: int) -> str:
     return f"{image}.qcow2-undo.{number}"
 
 
-def _entry(image: str, number: int) -> UndoFile:
-    """What lies under a name beside an image."""
-    return _read(number, _path(image, number), None, None)
-
-
 def _read(number: int | None, path: str, pointer: str | None, named: bytes | None) -> UndoFile:
     """Read an undo file; ``named`` is what its pointer file says of it."""
     size = 0
@@ -268,7 +273,7 @@ def _read(number: int | None, path: str, pointer: str | None, named: bytes | Non
             os.close(fd)
         if named is not None and metadata is not None and _identity(head, metadata) != named:
             raise JournalError("the pointer leads to the undo file of something else")
-    except (JournalError, OSError) as error:
+    except (JournalError, OSError, UnicodeError) as error:
         return UndoFile(number, path, pointer, size, problem=str(error))
     finish = head.finish if head.state is UndoState.FINISHED else None
     return UndoFile(number, path, pointer, size, head.state, metadata, finish)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import struct
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -48,7 +48,7 @@ _VERSION = 1
 _HEAD = struct.Struct(">16sII16sQ32sQQ32sQ128s")
 _SUM_AT = HEAD_LENGTH - 32
 
-LONGEST_METADATA = 1 << 20
+LONGEST_METADATA = 1 << 17
 PIECE = 1 << 20
 """Bytes of the longest write that one record holds."""
 
@@ -199,12 +199,18 @@ class Names:
 
 
 def pack_metadata(metadata: UndoMetadata, names: Names) -> bytes:
-    """The metadata as JSON. Raises JournalError when it is too long."""
-    document = {"change": asdict(metadata), "names": asdict(names)}
-    packed = json.dumps(document).encode()
-    if len(packed) > LONGEST_METADATA:
-        raise JournalError("too much to say about one change")
-    return packed
+    """The metadata as JSON; of too many ``replaced`` ranges the first.
+
+    Raises JournalError when it is too long without any.
+    """
+    kept = metadata
+    while True:
+        packed = json.dumps({"change": asdict(kept), "names": asdict(names)}).encode()
+        if len(packed) <= LONGEST_METADATA:
+            return packed
+        if not kept.replaced:
+            raise JournalError("too much to say about one change")
+        kept = replace(kept, replaced=kept.replaced[: len(kept.replaced) // 2])
 
 
 def unpack_metadata(packed: bytes) -> tuple[UndoMetadata, Names]:
