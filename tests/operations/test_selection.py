@@ -4,7 +4,7 @@ import pytest
 
 from qcow2_dump.errors import RequestError
 from qcow2_dump.image.image import Image
-from qcow2_dump.operations.selection import select_tree, select_trees
+from qcow2_dump.operations.selection import select_snapshot, select_tree, select_trees
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.build import build
 from tests.builder.spec import ImageSpec, SnapshotSpec
@@ -108,3 +108,18 @@ def test_a_name_is_taken_as_reports_show_it_unless_another_is_written_so() -> No
     assert selected(image, r"c\x1bd") == [1]
     assert selected(image, r"c\\x1bd") == [1]
     assert selected(image, "c\x1bd") == [2]
+
+
+@pytest.mark.parametrize(
+    ("selector", "position"), [("2", 1), ("monday", 0), ("all", 1), ("snapshot[0]", 0)]
+)
+def test_a_snapshot_by_its_position(selector: str, position: int) -> None:
+    """Words for several trees are but names here."""
+    image = image_with(("1", "monday"), ("2", "all"))
+    assert select_snapshot(image, selector) == position
+
+
+@pytest.mark.parametrize("selector", ["active", "inactive", "snapshot[2]"])
+def test_what_is_no_snapshot_is_refused(selector: str) -> None:
+    with pytest.raises(RequestError, match="there is no snapshot"):
+        select_snapshot(image_with(("1", "monday"), ("2", "all")), selector)

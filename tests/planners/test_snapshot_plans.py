@@ -12,7 +12,14 @@ from qcow2_dump.planners.snapshot_plans import (
     plan_snapshots_kept,
 )
 from tests.planners.carrying_out import carry_out, prefixes
-from tests.support.qemu import qemu_check, qemu_io, qemu_to_raw, require_qemu, run_tool
+from tests.support.qemu import (
+    qemu_check,
+    qemu_check_encrypted,
+    qemu_io,
+    qemu_to_raw,
+    require_qemu,
+    run_tool,
+)
 
 FORMATS = {
     "v3": ("4M",),
@@ -220,3 +227,45 @@ def test_no_snapshot_is_deleted_twice(tmp_path: Path) -> None:
     with open_image(path) as image:
         assert isinstance(image, Image)
         assert plan_snapshots_kept(image, (), can_grow=True).plan.is_empty
+
+
+def test_a_bitmap_of_another_size_does_not_keep_qemu_out(tmp_path: Path) -> None:
+    require_qemu()
+    path = tmp_path / "t.qcow2"
+    assert run_tool("qemu-img", "create", "-q", "-f", "qcow2", path, "1M").returncode == 0
+    io(path, "write -P 1 0 1M")
+    take(path, "small")
+    assert run_tool("qemu-img", "resize", "-q", "-f", "qcow2", path, "1G").returncode == 0
+    assert run_tool("qemu-img", "bitmap", "--add", "-g", "64k", path, "b").returncode == 0
+    predicted(path, applied(path, 0))
+    assert '"in-use"' in run_tool("qemu-img", "info", "--output=json", path).stdout
+    assert contents(path) == [b"\1" * (1 << 20)]
+
+
+def test_encrypted_data_stays_readable(tmp_path: Path) -> None:
+    """The key stream of LUKS goes by host offsets, and no data moves."""
+    require_qemu()
+    path = tmp_path / "t.qcow2"
+    secret = ("--object", "secret,id=key,data=password")
+    options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
+    created = ("create", "-q", "-f", "qcow2", *secret, "-o", options, path, "1M")
+    assert run_tool("qemu-img", *created).returncode == 0
+    opened = f"driver=qcow2,file.filename={path},encrypt.key-secret=key"
+
+    def guest(*commands: str) -> None:
+        flags = [part for command in commands for part in ("-c", command)]
+        done = run_tool("qemu-io", *secret, "--image-opts", *flags, opened)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def snapshot(*action: str) -> None:
+        done = run_tool("qemu-img", "snapshot", *secret, "--image-opts", *action, opened)
+        assert done.returncode == 0, done.stderr
+
+    guest("write -P 1 0 1M")
+    snapshot("-c", "one")
+    guest("write -P 2 0 512k")
+    applied(path, 0)
+    guest("read -P 1 0 1M", "write -P 3 0 64k")
+    applied(path, 0)
+    guest("read -P 2 0 512k", "read -P 1 512k 512k")
+    assert qemu_check_encrypted(path, "luks", "password").rc == 0
