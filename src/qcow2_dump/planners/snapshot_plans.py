@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 
 from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
@@ -13,6 +14,21 @@ from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.snapshots import apply_snapshot, delete_snapshots, keep_snapshots
 
 __all__ = ["plan_snapshot_apply", "plan_snapshots_deleted", "plan_snapshots_kept"]
+
+# What is wrong with an entry although it is certain where it leads, or that it leads nowhere.
+_MINOR = frozenset(
+    {
+        "l1.reserved",
+        "l1.copied",
+        "l2.reserved",
+        "l2.copied",
+        "l2.subclusters",
+        "l2.unaligned-zero",
+        "l2.zero-v2",
+    }
+)
+
+_COPIED = ("l1.copied", "l2.copied")
 
 _Change = Callable[[Draft, Checked, Allocator], list[str]]
 
@@ -73,7 +89,7 @@ def _plan(
         return Proposal(draft.build(), notes, before=found.result, after=found.result)
     copied = CopiedPolicy.ALL if sound else CopiedPolicy.CLEAR_DOUBTFUL
     policy = Policy(release=sound, copied=copied)
-    proposal = Finisher(found, policy, can_grow, tick=tick).finish(draft, _old_table(found))
+    proposal = Finisher(found, policy, can_grow, tick=tick).finish(draft)
     proposal.notes[:0] = notes
     if not sound:
         proposal.notes.append(
@@ -87,18 +103,8 @@ def _plan(
 def _is_sound(found: Checked) -> bool:
     """Whether the tables tell all there is, so that what nothing refers to is nobody's."""
     result = found.result
-    damaged = result.kinds(Severity.CORRUPTION) or result.statistics.check_errors
-    return not damaged and not result.triage.orphans
-
-
-def _old_table(found: Checked) -> set[int]:
-    """The clusters of the snapshot table, where all of its records go into the new one or are
-    given up by name.
-    """
-    table, space = found.image.snapshot_table, found.facts.space
-    if not table.entries or table.dropped or space.is_beyond(table.offset, table.length):
-        return set()
-    return set(range(*space.span(table.offset, table.length)))
+    doubtful = set(result.kinds(Severity.CORRUPTION)) - _MINOR
+    return not (doubtful or result.statistics.check_errors or result.triage.orphans)
 
 
 def _about_result(proposal: Proposal) -> list[str]:
@@ -109,6 +115,15 @@ def _about_result(proposal: Proposal) -> list[str]:
     was, will = before.statistics.corruptions, after.statistics.corruptions
     if will > was:
         notes.append(f"A check would find {will:,} corruptions then, and {was:,} now.")
+        if _places(after, *_COPIED) > _places(before, *_COPIED):
+            notes.append(
+                "COPIED flags that are in doubt stay cleared, which does no harm; "
+                "`repair --errors` sets those that should be set."
+            )
     if after.refusal is not None:
         notes.append(f"QEMU would not open the image then: {after.refusal}.")
     return notes
+
+
+def _places(result: CheckResult, *codes: str) -> int:
+    return sum(result.tallies[code].places for code in codes if code in result.tallies)
