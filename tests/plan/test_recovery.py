@@ -80,7 +80,7 @@ def crashes(content: bytes, chance: random.Random, work: Callable[[Disk], None])
             return
 
 
-SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SETTINGS

@@ -76,6 +76,8 @@ class OverlaySource(ByteSource):
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Where the source below holds data, and where the writes do."""
         end = min(end, self.size)
+        if start >= end:
+            return
         here = None
         for low, high in self._all_ranges(start, end):
             if here is not None and low <= here[1]:
