@@ -186,6 +186,22 @@ def test_a_full_disk_is_not_asked_for_room_to_go_back() -> None:
     assert disk.content == content
 
 
+def test_what_found_no_room_half_way_is_taken_back_where_it_was_written() -> None:
+    class Filling(Disk):
+        """The second half of what is written has no room, not even for zeros."""
+
+        def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+            super().write_at(offset, bytes(data)[: max(0, 8192 - offset)])
+            if offset + len(data) > 8192:
+                raise SourceError(errno.ENOSPC, "no room", "disk.qcow2")
+
+    content = bytes(64 << 10)
+    disk = Filling(content)
+    with pytest.raises(SourceError, match="no room"):
+        apply_plan(make_plan(content, [(4000, b"x" * 9000)]), disk, None)
+    assert disk.content == disk.stable == content
+
+
 def test_an_image_that_changes_meanwhile_is_left_as_it_was(tmp_path: Path) -> None:
     disk = Disk(CONTENT)
 

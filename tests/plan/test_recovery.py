@@ -205,6 +205,25 @@ def test_an_image_that_was_changed_since_is_not_touched(tmp_path: Path, place: i
         assert disk.content == left
 
 
+def test_both_ways_keep_the_barriers(tmp_path: Path) -> None:
+    plan = make_plan(CONTENT, CHANGES)
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(result_of(plan, CONTENT))
+    with examined(tmp_path, disk) as recovery:
+        recovery.take_back(disk)
+    cut_off = ["sync", "resize", "sync", "sync"]
+    assert disk.log == ["write", "sync", "write", "write", "sync", *cut_off]
+
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(CONTENT)
+    # Only the first step has left a trace.
+    disk.content += bytes(100)
+    with examined(tmp_path, disk) as recovery:
+        recovery.finish(disk, digest)
+    grown = ["sync", "resize", "sync", "sync"]
+    assert disk.log == [*grown, "write", "write", "sync", "write", "sync"]
+
+
 def test_another_image_is_not_touched(tmp_path: Path) -> None:
     """All that the change wrote fits; what tells the image from others does not."""
     plan = make_plan(CONTENT, CHANGES)

@@ -72,7 +72,6 @@ def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
     try:
         stopped = _where_it_stopped(plan, image)
         before = OverlaySource(image, plan.inverse(plan.title, "undo"))
-        before.resize(plan.size)
         if digest(before) != journal.metadata.state_before:
             raise JournalError("it is of another image, or the image was changed since")
     except JournalError as error:
