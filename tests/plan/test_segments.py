@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qcow2_dump.plan.segments import TooTangledError, segments
 
 from qcow2_dump.plan import segments as module
+from qcow2_dump.plan.segments import TooTangledError, segments
 from tests.plan.disk import make_plan
 
 WRITES = st.lists(
