@@ -77,9 +77,13 @@ class ImageOpened:
 
 @dataclass(frozen=True, slots=True)
 class WriterSeen:
-    """Somebody has the image open for writing: what is found may be changing meanwhile."""
+    """Somebody has the image open for writing: what is found may be changing meanwhile.
+
+    ``gone`` says that nobody has it open by now, but somebody wrote to it while it was read.
+    """
 
     name: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

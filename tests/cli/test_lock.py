@@ -1,13 +1,14 @@
 """`--lock` and `-l`, and the warning of those who read without it."""
 
 import json
+import os
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from qcow2_dump.cli.failure import warning_of_writers
-from qcow2_dump.image.image import Image
+from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.std import std_image
 from tests.cli.running import run
@@ -144,3 +145,13 @@ def test_a_writer_who_comes_or_goes_meanwhile_is_told_once(
     ):
         pass
     assert capsys.readouterr().err == f"qcow2-dump map: disk.qcow2: {WARNING}" * warnings
+
+
+def test_a_writer_who_has_gone_is_known_by_the_change(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.utime(disk, ns=(1, 1))
+    with open_image(disk) as image, warning_of_writers("map", image):
+        run_tool("qemu-io", "-f", "qcow2", "-c", "write 1M 64k", disk)
+    said = "somebody wrote to it meanwhile: what is reported may be out of date"
+    assert capsys.readouterr().err == f"qcow2-dump map: {disk}: {said}\n"

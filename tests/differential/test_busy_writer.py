@@ -11,7 +11,7 @@ from qcow2_dump.image.image import open_image
 from qcow2_dump.operations.checking import run_checks
 from qcow2_dump.operations.listing import Listing, ListingRun
 from qcow2_dump.operations.requests import CheckRequest
-from tests.support.busy_writer import busy_writer, used_image
+from tests.support.busy_writer import busy_writer, passing_writers, used_image
 from tests.support.qemu import qemu_check, require_qemu
 
 SIZE = 32 << 20
@@ -39,6 +39,18 @@ def test_what_is_changing_is_never_called_corrupt_for_good(tmp_path: Path, optio
     # It was the writer's doing and nothing else: left alone, the image is sound.
     assert _checked(path, writer=False).result.verdict is Verdict.GOOD
     assert qemu_check(path).rc == 0
+
+
+def test_writers_who_come_and_go_meanwhile_are_noticed_too(tmp_path: Path) -> None:
+    require_qemu()
+    path = used_image(tmp_path / "disk.qcow2", "cluster_size=512", SIZE, 1)
+    with passing_writers(path, SIZE, 1):
+        for _ in range(2 * CHECKS):
+            events = list(run_checks(CheckRequest(images=(str(path),))))
+            assert isinstance(events[-1], ImageChecked), events[-1]
+            certain = [finding for finding in events[-1].result.findings if finding.settled]
+            assert events[-1].result.verdict in (Verdict.GOOD, Verdict.OTHER), certain
+    assert _checked(path, writer=False).result.verdict is Verdict.GOOD
 
 
 def _checked(path: Path, *, writer: bool = True) -> ImageChecked:

@@ -1,6 +1,7 @@
 """Runs of the check: the order of events, failures of one image, interruption."""
 
 import errno
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -9,7 +10,15 @@ import pytest
 
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.errors import RequestError
-from qcow2_dump.events import FindingSeen, ImageChecked, ImageFailed, ImageOpened, Progress
+from qcow2_dump.events import (
+    Event,
+    FindingSeen,
+    ImageChecked,
+    ImageFailed,
+    ImageOpened,
+    Progress,
+    WriterSeen,
+)
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.operations import checking
 from qcow2_dump.operations.checking import check, run_checks
@@ -125,3 +134,19 @@ def test_requests_that_make_no_sense() -> None:
         CheckRequest(images=())
     with pytest.raises(RequestError):
         CheckRequest(images=("a",), max_findings=-1)
+
+
+def test_a_writer_who_came_and_went_during_a_check_leaves_it_unsettled(tmp_path: Path) -> None:
+    built = std_image()
+    built.set_refcount(6, 3)
+    path = built.write_to(tmp_path / "disk.qcow2")
+    os.utime(path, ns=(1, 1))
+    run = run_checks(CheckRequest(images=(str(path),)))
+    events: list[Event] = [next(run)]
+    while not isinstance(events[-1], Progress):
+        events.append(next(run))
+    os.utime(path, ns=(2, 2))
+    events += run
+    assert WriterSeen(str(path), gone=True) in events
+    assert isinstance(events[-1], ImageChecked)
+    assert events[-1].result.verdict is Verdict.OTHER

@@ -219,8 +219,8 @@ disk.qcow2: OTHER - nothing is certain: somebody is writing to the image
 
   checked 1,024 guest clusters (3 allocated), 1 L2 table, 1 snapshot in 0.25 s
 
-  Somebody has the image open for writing: what is marked unsettled may be their work in progress.
-  Check again when they have closed it.
+  Somebody is writing to the image: what is marked unsettled may be their work in progress. Check
+  again when they have finished.
 
   next: qcow2-dump check disk.qcow2 --lock
 """
@@ -240,7 +240,7 @@ def test_what_is_certain_decides_and_is_told_apart(image: Image) -> None:
         "disk.qcow2: CORRUPT - 1 kind of damage, 128 KiB of the guest's disk unreadable"
     )
     assert lines[2].endswith("2 L2 entries point past the end of the file (1 unsettled)")
-    assert any(line.startswith("  Somebody has the image open for writing") for line in lines)
+    assert any(line.startswith("  Somebody is writing to the image") for line in lines)
     assert any("repair --drop-unusable" in line for line in lines)
     assert not any("--reuse" in line for line in lines)
 

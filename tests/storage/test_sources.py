@@ -63,6 +63,18 @@ class TestFile(SourceContract):
             source.again()
         assert caught.value.errno == errno.EBADF
 
+    def test_it_knows_whether_it_was_written_to(self, tmp_path: Path) -> None:
+        path = written(CONTENT, tmp_path)
+        os.utime(path, ns=(1, 1))
+        with FileSource(path) as source:
+            path.rename(tmp_path / "elsewhere")
+            assert source.read(0, 9) == CONTENT[:9]
+            assert not source.has_changed()
+            (tmp_path / "elsewhere").write_bytes(CONTENT)
+            assert source.has_changed()
+            with source.again() as again:
+                assert not again.has_changed()
+
     def test_a_system_that_cannot_tell_holes(
         self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:

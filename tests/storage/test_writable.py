@@ -79,6 +79,12 @@ def test_the_system_takes_it_in_pieces(file: WritableFile, monkeypatch: pytest.M
     assert file.read(3, 100) == CONTENT[::-1][:100]
 
 
+def test_its_own_writes_are_nobody_elses(file: WritableFile) -> None:
+    os.utime(file.name, ns=(1, 1))
+    file.write_at(0, b"x")
+    assert not file.has_changed()
+
+
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")

@@ -1,4 +1,4 @@
-"""A real QEMU that writes all over an image while a test looks at it."""
+"""Real QEMUs that write all over an image while a test looks at it."""
 
 import random
 import subprocess
@@ -38,6 +38,7 @@ def busy_writer(path: Path, size: int, seed: int) -> Iterator[None]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        pipesize=4096,  # what is told and not yet done has to be done at the end
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -61,6 +62,26 @@ def busy_writer(path: Path, size: int, seed: int) -> Iterator[None]:
             process.stdin.close()
             threads[1].join()
     assert process.returncode == 0
+
+
+@contextmanager
+def passing_writers(path: Path, size: int, seed: int) -> Iterator[None]:
+    """Have one qemu-io after the other open the image, change a little, and close it."""
+    stop = threading.Event()
+
+    def pass_by() -> None:
+        lot = random.Random(seed)
+        while not stop.is_set():
+            commands = [part for _ in range(3) for part in ("-c", _command(lot, size))]
+            run_tool("qemu-io", "-f", "qcow2", *commands, path)
+
+    thread = threading.Thread(target=pass_by)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _feed(process: "subprocess.Popen[str]", size: int, seed: int, stop: threading.Event) -> None:

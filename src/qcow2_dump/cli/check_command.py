@@ -69,7 +69,7 @@ class _Printer:
         if isinstance(event, ImageOpened):
             self._image = event.image
         elif isinstance(event, WriterSeen):
-            warn_of_writer("check", event.name)
+            warn_of_writer("check", event.name, gone=event.gone)
         elif isinstance(event, ImageChecked):
             status = self._table.of_result(event.result)
             self.statuses.append(status)

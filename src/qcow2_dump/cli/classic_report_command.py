@@ -63,7 +63,7 @@ def report_on(
             if isinstance(event, Progress):
                 continue
             if isinstance(event, WriterSeen):
-                warn_of_writer(_mode(request), image.name)
+                warn_of_writer(_mode(request), event.name, gone=event.gone)
                 continue
             output.text(report.take(event))
             if isinstance(event, ImageChecked):

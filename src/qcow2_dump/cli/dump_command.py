@@ -55,7 +55,7 @@ def dump_image(request: DumpRequest) -> int:
             try:
                 for event in ListingRun(image, listing):
                     if isinstance(event, WriterSeen):
-                        warn_of_writer("dump", event.name)
+                        warn_of_writer("dump", event.name, gone=event.gone)
                         continue
                     output.text(renderer.take(event))
                     if isinstance(event, ImageChecked):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.output import complain
 from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.operations.writers import look_for_writer
 from qcow2_dump.report.escape import one_line, printable
 
 if TYPE_CHECKING:
@@ -28,18 +29,22 @@ def report_failure(command: str, image: str, error: Qcow2Error) -> int:
     return exit_status.of_errno(error.errno)
 
 
-def warn_of_writer(command: str, image: str) -> None:
-    """Say on standard error that an image may be changing while it is read."""
+def warn_of_writer(command: str, image: str, *, gone: bool = False) -> None:
+    """Say on standard error that an image may be changing while it is read, or has changed."""
     warning = "somebody has it open for writing: what is reported may be changing meanwhile"
+    if gone:
+        warning = "somebody wrote to it meanwhile: what is reported may be out of date"
     complain(f"qcow2-dump {command}: {printable(image)}: {warning}")
 
 
 @contextmanager
 def warning_of_writers(command: str, image: "Image") -> Iterator[None]:
-    """Warn once of somebody who writes to an image before or after it is read inside."""
-    warned = image.source.is_being_written()
-    if warned:
-        warn_of_writer(command, image.name)
+    """Warn once of somebody who writes to an image before, while or after it is read inside."""
+    seen = look_for_writer(image)
+    if seen is not None:
+        warn_of_writer(command, seen.name, gone=seen.gone)
     yield
-    if not warned and image.source.is_being_written():
-        warn_of_writer(command, image.name)
+    if seen is None:
+        seen = look_for_writer(image)
+        if seen is not None:
+            warn_of_writer(command, seen.name, gone=seen.gone)

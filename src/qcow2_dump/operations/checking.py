@@ -21,6 +21,7 @@ from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook
 from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
 from qcow2_dump.operations.second_look import look_again
+from qcow2_dump.operations.writers import look_for_writer
 
 __all__ = ["CheckRun", "ChecksRun", "check", "run_checks"]
 
@@ -87,10 +88,12 @@ class CheckRun:
         yield ImageChecked(self.image.name, self._result, self.seconds)
 
     def _look_for_writers(self) -> Iterator[WriterSeen]:
-        """Say once that there is one."""
-        if not self._writer_seen and self.image.source.is_being_written():
-            self._writer_seen = True
-            yield WriterSeen(self.image.name)
+        """Say once that there is one, or was."""
+        if not self._writer_seen:
+            seen = look_for_writer(self.image)
+            if seen is not None:
+                self._writer_seen = True
+                yield seen
 
 
 def check(

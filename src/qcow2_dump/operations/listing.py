@@ -48,6 +48,7 @@ from qcow2_dump.operations.requests import ALL_TREES, DEFAULT_MAX_FINDINGS, Dump
 from qcow2_dump.operations.second_look import look_again
 from qcow2_dump.operations.selection import select_trees
 from qcow2_dump.operations.viewing_info import gather_info
+from qcow2_dump.operations.writers import look_for_writer
 
 if TYPE_CHECKING:
     from qcow2_dump.events import Entries
@@ -138,10 +139,12 @@ class ListingRun:
         return self._checked(settle(checker, None) if self._writer_seen else checker.result())
 
     def _look_for_writers(self) -> Iterator[WriterSeen]:
-        """Say once that there is one."""
-        if not self._writer_seen and self.image.source.is_being_written():
-            self._writer_seen = True
-            yield WriterSeen(self.image.name)
+        """Say once that there is one, or was."""
+        if not self._writer_seen:
+            seen = look_for_writer(self.image)
+            if seen is not None:
+                self._writer_seen = True
+                yield seen
 
     def _make_checker(self, image: Image) -> Checker:
         """A checker of this image, or of the same one read anew."""

@@ -54,8 +54,8 @@ _REFCOUNTS_LOST = (
 )
 _TO_MEND = (Severity.CORRUPTION, Severity.LEAK, Severity.WARNING)
 _CHECK_AGAIN = (
-    "Somebody has the image open for writing: what is marked unsettled may be their work in "
-    "progress. Check again when they have closed it."
+    "Somebody is writing to the image: what is marked unsettled may be their work in progress. "
+    "Check again when they have finished."
 )
 _ALL_COVERS = frozenset({"--errors", "--leaks", "--all"})
 

@@ -45,6 +45,10 @@ class ByteSource(ABC):
         """Whether somebody else has it open for writing; False where that is not known."""
         return False
 
+    def has_changed(self) -> bool:
+        """Whether somebody else has written to it since it was opened; False where not known."""
+        return False
+
     def again(self) -> "ByteSource":
         """The same bytes once more, with the size that they have now, to be closed by itself.
 

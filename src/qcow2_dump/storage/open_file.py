@@ -25,6 +25,7 @@ class OpenFile(ByteSource):
         self._fd = _opened(self.name, access)
         try:
             self._is_regular = _is_regular(self._fd, self.name)
+            self._opened = self._stamp()
             self.size = self._end()
         except BaseException:
             self.close()
@@ -76,6 +77,10 @@ class OpenFile(ByteSource):
 
         return is_being_written(self._fd)
 
+    def has_changed(self) -> bool:
+        """Whether the time of the last change says so; that of a block device tells nothing."""
+        return self._is_regular and self._stamp() != self._opened
+
     def again(self) -> Self:
         """The same open file, whatever is at its path by now. A lock is given back with the last.
 
@@ -90,6 +95,7 @@ class OpenFile(ByteSource):
                 error.errno or errno.EIO, error.strerror or str(error), self.name
             ) from error
         try:
+            other._opened = other._stamp()
             other.size = other._end()
         except BaseException:
             other.close()
@@ -101,6 +107,11 @@ class OpenFile(ByteSource):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _stamp(self) -> tuple[int, int]:
+        """Changes with every write, but for those within one tick of the system's clock."""
+        now = os.fstat(self._fd)
+        return now.st_mtime_ns, now.st_size
 
     def _end(self) -> int:
         """The size in bytes, now."""

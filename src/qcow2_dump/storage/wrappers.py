@@ -33,6 +33,10 @@ class WrappedSource(ByteSource):
         """Ask the inner source."""
         return self.inner.is_being_written()
 
+    def has_changed(self) -> bool:
+        """Ask the inner source."""
+        return self.inner.has_changed()
+
     def again(self) -> ByteSource:
         """The inner source once more, without what is around it."""
         return self.inner.again()

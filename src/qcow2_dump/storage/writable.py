@@ -37,6 +37,10 @@ class WritableFile(OpenFile):
             raise
         self.can_grow = self._is_regular
 
+    def has_changed(self) -> bool:
+        """False: whatever changed it was written through this object, or cannot be told apart."""
+        return False
+
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of ``data`` from ``offset`` bytes on; past the end, a regular file grows.
 
