@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
@@ -89,9 +90,9 @@ class Allocator:
 def _growth_limit(found: Checked, *, blocks: bool) -> int:
     """The cluster up to which the file may grow: what lies beyond by QEMU's rule stays so."""
     facts = found.facts
-    if found.has("table.beyond-end", "bitmap.beyond-end", "file.truncated"):
+    if found.has("bitmap.beyond-end", "file.truncated"):
         return facts.clusters
-    limit = 1 << (63 - facts.space.cluster_bits)
+    limit = _table_limit(facts)
     for offsets, lengths in _pointers(found, blocks=blocks):
         ends = offsets + lengths
         beyond = ends >= facts.space.end + facts.space.cluster_size
@@ -103,16 +104,28 @@ def _growth_limit(found: Checked, *, blocks: bool) -> int:
     return max(limit, facts.clusters)
 
 
+def _table_limit(facts: CheckFacts) -> int:
+    """The cluster up to which the file may grow without showing more of any table than now."""
+    space = facts.space
+    limit = 1 << (63 - space.cluster_bits)
+    for region in facts.regions:
+        end = region.offset + region.length
+        if end <= space.length:
+            continue
+        if region.offset < space.end or not space.is_beyond(region.offset, region.length):
+            return facts.clusters
+        limit = min(limit, region.offset >> space.cluster_bits, (end >> space.cluster_bits) - 1)
+    return limit
+
+
 def _pointers(
     found: Checked, *, blocks: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Offsets and lengths in bytes of all that the image refers to and that may be far out."""
+    """Offsets and lengths in bytes of all but `_table_limit`'s that may be far out."""
     facts = found.facts
     size = facts.space.cluster_size
     tables = facts.tables.offset
     yield tables, np.full(len(tables), size)
-    regions = [(region.offset, region.length) for region in facts.regions]
-    yield np.array([r[0] for r in regions]), np.array([r[1] for r in regions])
     if blocks:
         offsets = facts.stored.offsets
         near = offsets[offsets < np.uint64(1 << 62)].view(np.int64)

@@ -198,7 +198,8 @@ def _swapped(
     if image.geometry.is_aligned(header.l1_table_offset) and far:
         # QEMU would give up every check that comes to it; an empty table it does not read.
         l1_size = 0
-    if not trees_of(image)[0].usable or not header.l1_size:
+    active = trees_of(image)[0]
+    if not active.usable or not active.l1_size or active.l1_end > image.source.size:
         notes.append(
             f"The active L1 table cannot be used: {header.l1_size:,} entries at "
             f"{header.l1_table_offset:#x}. snapshot[{entry.position}] now has that pointer, so "
