@@ -158,6 +158,16 @@ def test_one_that_lies_elsewhere_is_pointed_to(image: Path, tmp_path: Path) -> N
     assert not pointer.exists()
 
 
+def test_one_that_is_named_takes_its_pointer_along(image: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mine.undo"
+    create(image, make_plan(CONTENT, CHANGES), undo_file=str(place)).close()
+    known = undo_files.read_undo_file(place, image)
+    assert known.number == 1
+    open_journal(known).discard()
+    assert list(tmp_path.iterdir()) == [image]
+    assert undo_files.read_undo_file(place).number is None
+
+
 def test_a_relative_path_is_found_from_elsewhere(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

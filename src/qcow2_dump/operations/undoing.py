@@ -108,7 +108,7 @@ class UndoRun:
         if self.request.finish:
             raise RequestError("no change was interrupted: there is nothing to finish")
         found = self._latest()
-        self._journal = open_journal(found.path)
+        self._journal = open_journal(found)
         plan = self._journal.undo_plan(self._file.source, source_digest)
         return Proposal(plan, [f"Taken back is the change of {self._journal.metadata.date}."])
 
@@ -116,11 +116,11 @@ class UndoRun:
         named = self.request.options.undo_file
         if named is None:
             return interrupted_change(self.request.image)
-        known = read_undo_file(named)
+        known = read_undo_file(named, self.request.image)
         return known if known.is_interrupted else None
 
     def _recover(self, known: UndoFile) -> Proposal:
-        self._journal = open_journal(known.path)
+        self._journal = open_journal(known)
         try:
             self._recovery = examine(self._journal, self._file.source, source_digest)
         except JournalError as error:

@@ -85,9 +85,18 @@ def find_undo_files(image: str | os.PathLike[str]) -> list[UndoFile]:
     return [_read(number, _path(place, number), None, None) for number in numbers]
 
 
-def read_undo_file(path: str | os.PathLike[str]) -> UndoFile:
-    """What is known of one undo file, or of one that a pointer file names. Never raises."""
-    return _read(None, os.fspath(path), None, None)
+def read_undo_file(
+    path: str | os.PathLike[str], image: str | os.PathLike[str] | None = None
+) -> UndoFile:
+    """What is known of one undo file, or of one that a pointer file names. Never raises.
+
+    With ``image``, a file beside it that points there is found as well.
+    """
+    known = _read(None, os.fspath(path), None, None)
+    place = os.path.realpath(known.path)
+    beside = find_undo_files(image) if image is not None else []
+    same = (entry for entry in beside if os.path.realpath(entry.path) == place)
+    return next(same, known)
 
 
 def next_path(image: str) -> str:
