@@ -107,6 +107,16 @@ def test_what_the_guest_writes_then_stays_in_its_layer(layered: Path) -> None:
     assert qemu_check(layered).rc == 0
 
 
+def test_tables_that_two_layers_share_are_copied_before_they_change(layered: Path) -> None:
+    """The L1 table of a snapshot says that its L2 tables are its own: it was once so."""
+    take(layered, "four")
+    active = contents(layered)[0]
+    predicted(layered, applied(layered, 3))
+    io(layered, "write -P 7 0 4M")
+    assert contents(layered, "4") == [b"\7" * (4 << 20), active]
+    assert qemu_check(layered).rc == 0
+
+
 @pytest.mark.parametrize(
     ("gone", "kept"),
     [((1,), (0, 2)), ((0, 2), (1,)), ((0, 1, 2), ())],
