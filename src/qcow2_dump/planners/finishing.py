@@ -6,7 +6,11 @@ right as far as the policy goes, and the outcome is compared with the image as f
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.history import merged_ranges
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import IncompatibleFeature
@@ -24,6 +28,9 @@ from qcow2_dump.planners.refcount_proof import prove_refcounts
 from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
 
 __all__ = ["Finisher"]
+
+# What an undo file names of the clusters that were kept or replaced: each range some 20 bytes.
+_MOST_RANGES = 20_000
 
 
 @dataclass(slots=True)
@@ -71,12 +78,37 @@ class Finisher:
         plan = draft.build()
         if not plan.is_empty:
             prove_refcounts(plan, found, drafted, final.changes)
-        return Proposal(plan, before=found.result, after=after)
+        size = found.facts.space.cluster_size
+        return Proposal(
+            plan,
+            before=found.result,
+            after=after,
+            kept=_kept(found, final),
+            replaced=merged_ranges(
+                np.array(sorted(final.replaced), dtype=np.int64), size, _MOST_RANGES
+            ),
+        )
 
     def _check(self, draft: Draft) -> CheckResult:
         """The image as it would be, checked in full: over the plan, as it will be written."""
         source = OverlaySource(draft.image.source, draft.build())
         return check_for_planning(Image(source, draft.image.resolver), tick=self.tick).result
+
+
+def _kept(found: Checked, final: FinalRefcounts) -> tuple[tuple[int, int], ...]:
+    """The clusters whose refcounts stay too high although nobody called them waste: byte ranges."""
+    parts: list[NDArray[np.int64]] = []
+    for chunk in final.kept.chunks():
+        leaking = chunk[chunk < found.leaks.unreferenced.size]
+        if found.judgement is not None and len(leaking):
+            free = found.leaks.unreferenced.contains(leaking)
+            over = found.leaks.overcounted.contains(leaking)
+            waste = free & ~found.judgement.keeps(leaking, referenced=False)
+            waste |= over & ~found.judgement.keeps(leaking, referenced=True)
+            leaking = leaking[~waste]
+        parts.append(leaking)
+    kept = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    return merged_ranges(kept, found.facts.space.cluster_size, _MOST_RANGES)
 
 
 def _flags(image: Image) -> IncompatibleFeature:

@@ -28,7 +28,9 @@ class Proposal:
     ``notes`` are sentences for people: what is kept, what is left, what to do next. ``losses``
     are guest ranges given up, as was asked for: the first of them, ``losses_total`` in all.
     ``before`` is the check of the image as it is; ``after`` that of the image as it would be,
-    None where nobody needs it.
+    None where nobody needs it. ``kept`` are byte ranges ``(start, end)`` of leaked clusters that
+    may be guest data, ``replaced`` those of structures that are given up: for the undo file, from
+    which later checks know of them.
     """
 
     plan: Plan
@@ -37,6 +39,8 @@ class Proposal:
     losses_total: int = 0
     before: CheckResult | None = None
     after: CheckResult | None = None
+    kept: tuple[tuple[int, int], ...] = ()
+    replaced: tuple[tuple[int, int], ...] = ()
 
     def close(self) -> None:
         """Give up the bytes of the plan."""

@@ -31,16 +31,16 @@ class FinalRefcounts:
     """What the refcounts will be, for the COPIED flags.
 
     ``one`` are the clusters whose refcount will be exactly 1, ``sole`` those of them with exactly
-    one reference. ``raised``, ``lowered`` and ``kept`` count clusters: kept are those whose
-    refcount stays above the references. ``pointers`` says whether blocks or table move, which
+    one reference, ``kept`` those whose refcount stays above the references. ``raised`` and
+    ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
     ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
     """
 
     one: BitSet
     sole: BitSet
+    kept: BitSet
     raised: int = 0
     lowered: int = 0
-    kept: int = 0
     pointers: bool = False
     replaced: set[int] = field(default_factory=set)
     changes: dict[int, int] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class _Writer:
         self._targets = targets
         self._layout = layout
         self._clusters = clusters
-        self.final = FinalRefcounts(BitSet(clusters), BitSet(clusters))
+        self.final = FinalRefcounts(BitSet(clusters), BitSet(clusters), BitSet(clusters))
 
     def write_blocks(self) -> None:
         """Go through all refcounts, in pieces."""
@@ -158,7 +158,7 @@ class _Writer:
         ones = target == 1
         self.final.one.store(first, ones)
         self.final.sole.store(first, ones & (counted == 1))
-        self.final.kept += int(np.count_nonzero(target > counted))
+        self.final.kept.store(first, target > counted)
 
     def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)

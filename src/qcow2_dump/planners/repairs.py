@@ -8,6 +8,7 @@ repair has nothing to do the next time.
 from dataclasses import dataclass, replace
 
 from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
@@ -75,14 +76,17 @@ def plan_repair(
     *,
     can_grow: bool,
     predict: bool = False,
+    history: History = NOTHING_KNOWN,
     tick: Tick | None = None,
 ) -> Proposal:
     """Make the plan of a repair.
 
     ``can_grow`` is False for a block device; ``predict`` has the result checked even where it
-    follows from the refcounts. Raises SourceError when the image cannot be read.
+    follows from the refcounts; ``history`` is what undo files tell of earlier changes. Raises
+    SourceError when the image cannot be read.
     """
-    return _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick).plan()
+    repair = _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick)
+    return repair.plan(history)
 
 
 class _Repair:
@@ -102,9 +106,10 @@ class _Repair:
         self._tick = tick
         self._notes: list[str] = []
 
-    def plan(self) -> Proposal:
+    def plan(self, history: History) -> Proposal:
         """One round after the other, as long as each makes the image better."""
-        found = check_for_planning(self._image, deep=self._choice.deep, tick=self._tick)
+        deep = self._choice.deep
+        found = check_for_planning(self._image, deep=deep, history=history, tick=self._tick)
         title = "repair"
         whole = Proposal(Plan(title, self._image.source.size), before=found.result)
         whole.after = found.result
@@ -121,7 +126,7 @@ class _Repair:
             choice = replace(choice, leaks=False, free_orphans=False, drop_snapshots=())
             source = OverlaySource(self._image.source, whole.plan)
             later = Image(source, self._image.resolver)
-            now = check_for_planning(later, deep=choice.deep, tick=self._tick)
+            now = check_for_planning(later, deep=deep, history=history, tick=self._tick)
         whole.notes += dict.fromkeys(self._notes)
         self._tell_orphans(whole, found)
         return whole
@@ -164,6 +169,9 @@ class _Repair:
         whole.after = following.after
         whole.losses += following.losses
         whole.losses_total += following.losses_total
+        whole.replaced += following.replaced
+        if not self._choice.gives_up:
+            whole.kept = tuple({*whole.kept, *following.kept})
 
     def _tell_orphans(self, whole: Proposal, found: Checked) -> None:
         """Say which leaks stay, and why."""

@@ -71,31 +71,34 @@ class LeakJudgement:
 
     ``doubts`` are the reasons, in words, to keep every leak, ``unstored`` and ``unread`` reasons
     to keep only unreferenced ones: all of them, or the clusters that were not looked at.
-    ``spared`` are unreferenced leaks that are waste whatever the reasons.
+    ``spared`` are unreferenced leaks that are waste whatever the reasons, ``remembered`` leaks of
+    any kind that an earlier repair kept.
     """
 
     doubts: tuple[str, ...]
     unstored: bool
     unread: BitSet
     spared: BitSet
+    remembered: BitSet
 
     def keeps(self, clusters: NDArray[np.int64], *, referenced: bool) -> NDArray[np.bool_]:
         """Which leaked clusters are orphans; all of them over-counted, or all unreferenced."""
-        if referenced:
-            return np.full(len(clusters), bool(self.doubts))
-        if self.doubts or self.unstored:
+        if self.doubts and referenced:
+            return np.ones(len(clusters), dtype=np.bool_)
+        if (self.doubts or self.unstored) and not referenced:
             return ~self.spared.contains(clusters)
-        return self.unread.contains(clusters)
+        remembered = self.remembered.contains(clusters)
+        return remembered if referenced else remembered | self.unread.contains(clusters)
 
     def summary(self, leaks: LeakMap) -> LeakTriage:
         """The judgement in numbers."""
-        unreferenced, overcounted = len(leaks.unreferenced), len(leaks.overcounted)
-        orphans = overcounted if self.doubts else 0
-        if self.doubts or self.unstored:
-            orphans += unreferenced - len(self.spared)
-        else:
-            orphans += len(self.unread)
-        return LeakTriage(self.reasons, unreferenced + overcounted - orphans, orphans)
+        total = len(leaks.unreferenced) + len(leaks.overcounted)
+        orphans = sum(
+            int(np.count_nonzero(self.keeps(chunk, referenced=referenced)))
+            for held, referenced in ((leaks.unreferenced, False), (leaks.overcounted, True))
+            for chunk in held.chunks()
+        )
+        return LeakTriage(self.reasons, total - orphans, orphans)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -105,6 +108,8 @@ class LeakJudgement:
             found += ("mapped clusters have a refcount of 0",)
         if unread := len(self.unread):
             found += (f"{unread:,} leaked clusters were too many to look into",)
+        if self.remembered:
+            found += ("an earlier repair kept leaked clusters for reasons that are gone by now",)
         return found
 
 
@@ -119,7 +124,10 @@ def triage_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> Le
 
 def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakJudgement:
     """Look for every reason to keep leaks; reports lost and empty tables on the way."""
+    size = facts.space.cluster_size
     stale = stale_bitmap_clusters(facts, leaks)
+    for clusters in facts.history.replaced_clusters(size, leaks.unreferenced).chunks():
+        stale.add(clusters)
     contents = examine_leaks(facts, leaks, stale)
     gaps = find_gaps(facts, leaks)
     report_lost_tables(facts, contents.tables)
@@ -128,11 +136,15 @@ def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> Lea
     if not _hides_a_backing_file(facts):
         for clusters in contents.blank.chunks():
             spared.add(clusters)
+    remembered = facts.history.kept_clusters(size, leaks.overcounted)
+    for clusters in facts.history.kept_clusters(size, leaks.unreferenced).chunks():
+        remembered.add(clusters[~spared.contains(clusters)])
     return LeakJudgement(
         doubts=tuple(_doubts(facts, leaks, sharing, len(contents.tables), gaps, empty)),
         unstored=sharing.unstored > 0,
         unread=contents.unread,
         spared=spared,
+        remembered=remembered,
     )
 
 
