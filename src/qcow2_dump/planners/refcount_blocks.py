@@ -95,11 +95,11 @@ class _Planner:
         self._table_usable = self._is_table_usable()
 
     def lay_out(self, clusters: int) -> BlockLayout:
+        if self._rebuild:
+            self._adopt_and_drop()
         needed = self._needed(clusters)
         made: dict[int, int] = {}
         table, replaced = self._table_offset(), False
-        if self._rebuild:
-            self._adopt_and_drop()
         may_make = self._rebuild or self._table_usable
         if may_make and (needed or (self._rebuild and not self._table_usable)):
             replaced = not self._table_usable or max(needed) >= len(self._entries)

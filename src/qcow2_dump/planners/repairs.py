@@ -15,6 +15,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.plan.model import Barrier, Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Spool
+from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.bitmaps import drop_bitmaps, mend_bitmap_tables
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.draft import Draft
@@ -23,6 +24,8 @@ from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
 from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
+from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
 from qcow2_dump.planners.unusable import Dropped, drop_unusable
 
 __all__ = ["RepairChoice", "plan_repair"]
@@ -155,9 +158,10 @@ class _Repair:
         self, found: Checked, choice: RepairChoice, policy: Policy, spool: Spool
     ) -> Proposal:
         draft = Draft(found.image, "repair", spool)
-        dropped = _mend(draft, found, choice)
+        allocator = Allocator(draft, found, can_grow=self._can_grow, replaces_blocks=policy.rebuild)
+        dropped = _mend(draft, found, choice, allocator)
         finisher = Finisher(found, policy, self._can_grow, self._predict, self._tick)
-        proposal = finisher.finish(draft)
+        proposal = finisher.finish(draft, replaced_snapshot_table(draft, found))
         proposal.notes[:0] = dropped.notes
         proposal.losses, proposal.losses_total = dropped.losses, dropped.losses_total
         return proposal
@@ -186,7 +190,7 @@ class _Repair:
             )
 
 
-def _mend(draft: Draft, found: Checked, choice: RepairChoice) -> Dropped:
+def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator) -> Dropped:
     """Draft all changes but those of refcounts and COPIED flags; returns what is lost by them."""
     dropped = Dropped()
     notes: list[str] = []
@@ -194,6 +198,10 @@ def _mend(draft: Draft, found: Checked, choice: RepairChoice) -> Dropped:
         clear_bitmaps_bit(draft, found.image)
         mend_bitmap_tables(draft, found)
         notes += mend_entries(draft, found)
+    if choice.drop_snapshots:
+        notes += drop_snapshot_records(draft, allocator, choice.drop_snapshots)
+    if choice.errors:
+        notes += mend_short_extra_data(draft, allocator)
     if choice.drop_bitmaps:
         notes += drop_bitmaps(draft, found)
     if choice.drop_unusable:

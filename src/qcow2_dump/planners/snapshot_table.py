@@ -12,15 +12,25 @@ from qcow2_dump.ondisk.constants import MAX_SNAPSHOT_EXTRA, MAX_SNAPSHOT_TABLE_B
 from qcow2_dump.ondisk.snapshots import SnapshotRecord
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
+from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.header_fields import put_header_fields
 
-__all__ = ["packed_records", "put_snapshot_table", "refuse_unreadable", "with_full_extra_data"]
+__all__ = [
+    "packed_records",
+    "put_snapshot_table",
+    "refuse_unreadable",
+    "replaced_snapshot_table",
+    "with_full_extra_data",
+]
 
 _EXTRA = 24
 """Bytes of extra data that QEMU writes: VM state size, disk size, instruction count."""
 
 _NO_ICOUNT = 2**64 - 1
+
+# With these it is open whether the header leads to a snapshot table at all.
+_NO_TABLE = ("snapshot.table", "snapshot.record", "snapshot.l1-table", "cluster.shared")
 
 
 def refuse_unreadable(table: SnapshotTable, *, given_up: Container[int] = ()) -> None:
@@ -91,3 +101,14 @@ def with_full_extra_data(
 def _as_found(image: Image, entry: SnapshotEntry) -> bytes:
     length = entry.record.length + 7 & ~7
     return image.source.read(entry.offset, length)
+
+
+def replaced_snapshot_table(draft: Draft, found: Checked) -> set[int]:
+    """The clusters of the old table, where the draft has another and it certainly was one."""
+    table, space = found.image.snapshot_table, found.facts.space
+    unchanged = draft.drafted().header.snapshots_offset == table.offset
+    if unchanged or not table.entries or found.has(*_NO_TABLE):
+        return set()
+    if space.is_beyond(table.offset, table.length):
+        return set()
+    return set(range(*space.span(table.offset, table.length)))
