@@ -21,13 +21,14 @@ from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.mapping_changes import (
     certain_references,
-    changeable_slots,
     changeable_tables,
+    sensible_slots,
+    sensible_tables,
 )
 from qcow2_dump.planners.policy import CopiedPolicy
 from qcow2_dump.planners.refcounts import FinalRefcounts
 
-__all__ = ["plan_copied"]
+__all__ = ["copied_out_of_reach", "plan_copied"]
 
 _U64 = NDArray[np.uint64]
 _Flags = NDArray[np.bool_]
@@ -54,6 +55,27 @@ def plan_copied(
         return 0
     planner = _Planner(draft, drafted.facts, final, policy, changed=changed)
     return planner.plan_l1() + planner.plan_l2()
+
+
+def copied_out_of_reach(drafted: Checked) -> BitSet:
+    """Clusters that active entries mark as COPIED in tables which cannot be written to.
+
+    What lies in such a table may be no entries at all. While the flag stands, the refcount must
+    not leave 1.
+    """
+    facts = drafted.facts
+    held = BitSet(facts.references.size)
+    out = facts.tables.walked & (facts.tables.active != 0)
+    if out.any():
+        out &= ~(changeable_tables(facts, certain_references(facts)) & sensible_tables(facts))
+    if not out.any() or facts.image.header.has_data_file:
+        return held
+    for batch in read_l2_batches(facts.image.source, facts.image.geometry, facts.tables):
+        raw = batch.entries[out[batch.tables]].reshape(-1)
+        raw = raw[(raw >> np.uint64(62)) == np.uint64(2)]
+        clusters = facts.cluster_indices(arrays.l2_offsets(raw))
+        held.add(clusters[(clusters > 0) & (clusters < held.size)])
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +112,15 @@ class _Planner:
         slots = facts.slots
         offsets = arrays.l1_offsets(slots.raw)
         chosen = np.flatnonzero(
-            slots.active & (offsets != _NONE) & changeable_slots(facts, self._references)
+            # Where the header leads is the L1 table, whatever else claims the place.
+            slots.active & (offsets != _NONE) & sensible_slots(facts)
         )
         if not len(chosen):
             return 0
         raw = slots.raw[chosen]
         places = slots.place[chosen]
         old = self._words_before(places, raw)
-        change = self._change(raw, old, self._clusters(offsets[chosen]))
+        change = self._change(raw, old, offsets[chosen])
         table = facts.trees[0].l1_offset
         span = facts.image.geometry.l1_span
         for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
@@ -110,7 +133,8 @@ class _Planner:
     def plan_l2(self) -> int:
         """The entries of all L2 tables of the active layer."""
         facts = self._facts
-        owned = changeable_tables(facts, self._references) & (facts.tables.active != 0)
+        owned = changeable_tables(facts, self._references) & sensible_tables(facts)
+        owned &= facts.tables.active != 0
         changed = 0
         for batch in read_l2_batches(self._draft.overlay, facts.image.geometry, facts.tables):
             rows = np.flatnonzero(owned[batch.tables])
@@ -129,7 +153,7 @@ class _Planner:
             offsets = arrays.l2_offsets(raw)
             mapped = (offsets != _NONE) & ((raw & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE)
             want = np.zeros(raw.shape, dtype=np.bool_)
-            want[mapped] = self._wanted(raw[mapped], self._clusters(offsets[mapped]))
+            want[mapped] = self._wanted(raw[mapped], offsets[mapped])
             old_clear = self._stale(batch, rows)
         has = (raw & _COPIED) != _NONE
         clear = (mapped & has & ~want) | old_clear
@@ -204,24 +228,29 @@ class _Planner:
         before: _U64 = words[(places - first) >> 3]
         return before
 
-    def _change(self, raw: _U64, old: _U64, clusters: NDArray[np.int64]) -> _Change:
-        want = self._wanted(raw, clusters)
+    def _change(self, raw: _U64, old: _U64, offsets: _U64) -> _Change:
+        want = self._wanted(raw, offsets)
         has = (raw & _COPIED) != _NONE
         stale = (old != raw) & self._is_stale(old, arrays.l1_offsets(old))
         return _Change(clear=(has & ~want) | stale, set=want & (~has | stale))
 
-    def _wanted(self, raw: _U64, clusters: NDArray[np.int64]) -> _Flags:
+    def _wanted(self, raw: _U64, offsets: _U64) -> _Flags:
         """Which entries should have the flag: a refcount of 1 that nobody doubts.
 
-        A flag that agrees with a refcount in doubt stays, but none is set.
+        A flag that agrees with a refcount in doubt stays, but none is set; nor is one on an entry
+        that leads nowhere.
         """
+        clusters = self._clusters(offsets)
         sole = self._contains(self._final.sole, clusters)
+        sole &= (offsets & np.uint64(self._facts.space.cluster_size - 1)) == _NONE
+        one = self._contains(self._final.one, clusters)
+        beyond = clusters >= self._final.one.size
+        if beyond.any():
+            one[beyond] = self._facts.stored.is_one(clusters[beyond])
         has: _Flags = (raw & _COPIED) != _NONE
-        if not self._may_set:
-            has &= sole
-            return has
-        has &= self._contains(self._final.one, clusters)
-        has |= sole
+        has &= one if self._may_set else sole | (one & beyond)
+        if self._may_set:
+            has |= sole
         return has
 
     def _clusters(self, offsets: _U64) -> NDArray[np.int64]:

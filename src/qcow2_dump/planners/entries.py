@@ -33,6 +33,8 @@ from qcow2_dump.planners.mapping_changes import (
     changeable_tables,
     put_l1,
     put_l2,
+    sensible_slots,
+    sensible_tables,
 )
 
 __all__ = ["mend_entries"]
@@ -80,7 +82,7 @@ def mend_entries(draft: Draft, found: Checked) -> list[str]:
 
 def _mend_l1(draft: Draft, facts: CheckFacts, references: RefcountMap) -> None:
     raw = facts.slots.raw
-    changeable = changeable_slots(facts, references)
+    changeable = changeable_slots(facts, references) & sensible_slots(facts)
     nowhere = arrays.l1_offsets(raw) == _NOTHING
     reserved = ~nowhere & ((raw & _L1_RESERVED) != _NOTHING)
     chosen = np.flatnonzero(changeable & reserved)
@@ -111,7 +113,7 @@ class _L2Mender:
     def __init__(self, draft: Draft, facts: CheckFacts, references: RefcountMap) -> None:
         self._draft = draft
         self._facts = facts
-        self._changeable = changeable_tables(facts, references)
+        self._changeable = changeable_tables(facts, references) & sensible_tables(facts)
         self.flags = CompressedFlags(facts, references)
         self._left = 0
         offsets = L2_OFFSET_MASK & ~(facts.space.cluster_size - 1)
@@ -144,8 +146,8 @@ class _L2Mender:
         if self._left:
             yield (
                 f"{self._left:,} L2 entr{'y' if self._left == 1 else 'ies'} that could be mended "
-                f"{'is' if self._left == 1 else 'are'} left as they are: something else claims "
-                "the cluster of the table as well, so that it may be no table at all."
+                f"{'is' if self._left == 1 else 'are'} left as they are: the table may be no table "
+                "at all, because something else claims its cluster, or it leads nowhere."
             )
         yield from self.flags.notes()
 

@@ -19,15 +19,19 @@ from qcow2_dump.plan.model import Field
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
-from qcow2_dump.planners.copied import plan_copied
+from qcow2_dump.planners.copied import copied_out_of_reach, plan_copied
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.header_fields import clear_unknown_autoclear
 from qcow2_dump.planners.policy import Policy
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.refcount_proof import prove_refcounts
+from qcow2_dump.planners.refcount_targets import RefcountTargets
 from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
 
 __all__ = ["Finisher"]
+
+# A file of so many clusters is checked in less time than it takes to explain why not.
+_ALWAYS_CHECKED = 1 << 20
 
 # What an undo file names of the clusters that were kept or replaced: each range some 20 bytes.
 _MOST_RANGES = 20_000
@@ -57,7 +61,11 @@ class Finisher:
         allocator = Allocator(
             draft, drafted, can_grow=self.can_grow, replaces_blocks=self.policy.rebuild
         )
-        final = plan_refcounts(draft, found, drafted, self.policy, allocator, replaced or set())
+        targets = RefcountTargets(found, drafted, self.policy, copied_out_of_reach(drafted))
+        targets.replaced |= replaced or set()
+        final = plan_refcounts(
+            draft, found, drafted, targets, allocator, rebuild=self.policy.rebuild
+        )
         plan_copied(draft, found, drafted, final, self.policy.copied)
         if not draft.is_empty:
             clear_unknown_autoclear(draft, draft.image)
@@ -71,7 +79,8 @@ class Finisher:
         if draft.is_empty and not flagged:
             return Proposal(draft.build(), before=found.result, after=found.result)
         after: CheckResult | None = None
-        if changed or final.pointers or flagged or self.predict:
+        small = found.facts.clusters <= _ALWAYS_CHECKED
+        if changed or final.pointers or flagged or self.predict or small:
             after = self._check(draft)
             if flagged and _clear_flags(draft, after):
                 after = self._check(draft)

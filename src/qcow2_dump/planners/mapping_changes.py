@@ -18,6 +18,7 @@ from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.checks.tables.l2_tables import L2Tables
+from qcow2_dump.ondisk import arrays
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
 
@@ -28,6 +29,8 @@ __all__ = [
     "changeable_tables",
     "put_l1",
     "put_l2",
+    "sensible_slots",
+    "sensible_tables",
     "tables_among",
 ]
 
@@ -38,6 +41,9 @@ _NEAR = 4096
 _PIECE = 1 << 18
 
 _WIDEST_COUNTER = 64
+
+# So many entries that lead nowhere say nothing of the rest of a table yet.
+_FEW_WRONG = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,33 @@ def tables_among(tables: L2Tables, chosen: NDArray[np.bool_]) -> L2Tables:
     found = tables.untouched()
     found.walked = tables.walked & chosen
     return found
+
+
+def sensible_tables(facts: CheckFacts) -> NDArray[np.bool_]:
+    """Which L2 tables hold mostly entries that lead somewhere: bool[tables].
+
+    What does not is more likely something else, guest data for instance, to which a damaged
+    pointer leads; its bits are not to be put right.
+    """
+    tables = facts.tables
+    wrong = tables.unaligned + tables.invalid
+    sensible: NDArray[np.bool_] = wrong <= np.maximum(_FEW_WRONG, tables.used)
+    return sensible
+
+
+def sensible_slots(facts: CheckFacts) -> NDArray[np.bool_]:
+    """Which L1 entries lie in an L1 table most of whose entries lead somewhere: bool[slots]."""
+    slots, space = facts.slots, facts.space
+    offsets = arrays.l1_offsets(slots.raw)
+    wrong = (offsets & np.uint64(space.cluster_size - 1)) != 0
+    wrong |= offsets >= np.uint64(space.end)
+    sensible = np.ones(len(slots), dtype=np.bool_)
+    for tree in facts.trees:
+        chosen = slots.of_tree(tree)
+        bad = int(np.count_nonzero(wrong[chosen]))
+        if bad > max(_FEW_WRONG, chosen.stop - chosen.start - bad):
+            sensible[chosen] = False
+    return sensible
 
 
 def changeable_slots(facts: CheckFacts, references: RefcountMap) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.policy import Policy
@@ -36,10 +37,12 @@ class RefcountTargets:
     """Compares the image as found with the image as drafted, by their counted references.
 
     ``changes`` are references that finishing itself adds and takes away (new blocks, replaced
-    ones), by cluster; ``replaced`` are clusters of structures that are given up knowingly.
+    ones), by cluster; ``replaced`` are clusters of structures that are given up knowingly, and
+    ``pinned`` those whose refcount must not rise above 1.
     """
 
-    def __init__(self, found: Checked, drafted: Checked, policy: Policy) -> None:
+    def __init__(self, found: Checked, drafted: Checked, policy: Policy, pinned: BitSet) -> None:
+        self._pinned = pinned
         self._found = found
         self._drafted = drafted
         self._policy = policy
@@ -91,6 +94,11 @@ class RefcountTargets:
         low = held < counted
         if not self._policy.raise_low:
             low &= counted > before
+        if self._pinned:
+            inside = max(0, min(end, self._pinned.size) - first)
+            stays = held[:inside] == 1
+            stays &= self._pinned.flags(first, first + inside)
+            low[:inside] &= ~stays
         target[low] = counted[low]
         high = np.flatnonzero(held > counted)
         if len(high):

@@ -14,7 +14,6 @@ from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.policy import Policy
 from qcow2_dump.planners.refcount_blocks import BlockLayout, lay_out_blocks
 from qcow2_dump.planners.refcount_targets import RefcountTargets
 
@@ -50,18 +49,17 @@ def plan_refcounts(
     draft: Draft,
     found: Checked,
     drafted: Checked,
-    policy: Policy,
+    targets: RefcountTargets,
     allocator: Allocator,
-    replaced: set[int],
+    *,
+    rebuild: bool,
 ) -> FinalRefcounts:
-    """Put into a draft what makes its refcounts right, as far as the policy goes.
+    """Put into a draft what makes its refcounts what they should be.
 
-    ``drafted`` is the check of the draft as it is; ``replaced`` are clusters of structures that it
-    gives up knowingly. Raises UnsafePlanError where new blocks find no room.
+    ``drafted`` is the check of the draft as it is; ``rebuild`` replaces blocks and tables that
+    cannot be used. Raises UnsafePlanError where new blocks find no room.
     """
-    targets = RefcountTargets(found, drafted, policy)
-    targets.replaced |= replaced
-    layout = lay_out_blocks(found, drafted, targets, allocator, rebuild=policy.rebuild)
+    layout = lay_out_blocks(found, drafted, targets, allocator, rebuild=rebuild)
     clusters = -(-max(draft.new_size, drafted.facts.space.end) >> drafted.facts.space.cluster_bits)
     clusters = max(clusters, drafted.facts.clusters)
     writer = _Writer(draft, found, targets, layout, clusters)
