@@ -221,8 +221,9 @@ def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
         return 1
     differing = np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)
     if unit_bits >= 8:
-        whole = len(old) // (unit_bits // 8) * (unit_bits // 8)
-        return int(np.count_nonzero(differing[:whole].reshape(-1, unit_bits // 8).any(axis=1)))
+        # A unit may be cut off by the end of the file.
+        starts = np.arange(0, len(old), unit_bits // 8)
+        return int(np.count_nonzero(np.logical_or.reduceat(differing, starts)))
     order = unit_bits.bit_length() - 1
     return int(
         np.count_nonzero(arrays.unpack_refcounts(old, order) != arrays.unpack_refcounts(new, order))
