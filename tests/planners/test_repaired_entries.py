@@ -25,6 +25,7 @@ from qcow2_dump.planners.unusable import drop_unusable
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (
+    ALL_SUBCLUSTERS,
     BitmapSpec,
     Compressed,
     Data,
@@ -71,9 +72,16 @@ def seen(path: Path, *snapshots: str) -> list[bytes]:
     return [qemu_to_raw(path, raw, name).read_bytes() for name in (None, *snapshots)]
 
 
+def _map(image: BuiltImage, index: int, raw: int) -> None:
+    """An entry that holds data, also where it says so of each subcluster."""
+    image.set_l2(0, index, raw)
+    if image.spec.extended_l2:
+        image.set_subclusters(0, index, ALL_SUBCLUSTERS)
+
+
 def _shared_data(image: BuiltImage) -> None:
     for index in (9, 10, 200):
-        image.set_l2(0, index, COPIED | image.active.data[0])
+        _map(image, index, COPIED | image.active.data[0])
 
 
 def _shared_table(image: BuiltImage) -> None:
@@ -81,13 +89,13 @@ def _shared_table(image: BuiltImage) -> None:
 
 
 def _data_on_metadata(image: BuiltImage) -> None:
-    image.set_l2(0, 9, image.active.l1)
-    image.set_l2(0, 10, image.places.refcount_blocks[0])
-    image.set_l2(0, 11, image.active.l2[0])
+    _map(image, 9, image.active.l1)
+    _map(image, 10, image.places.refcount_blocks[0])
+    _map(image, 11, image.active.l2[0])
 
 
 def _table_on_data(image: BuiltImage) -> None:
-    image.set_l2(0, 9, image.active.l2[0])
+    _map(image, 9, image.active.l2[0])
 
 
 SHARED: dict[str, Callable[[BuiltImage], None]] = {
@@ -109,7 +117,7 @@ SPECS: dict[str, dict[str, object]] = {
         "extended_l2": True,
         "cluster_bits": 14,
         "content": {**CONTENT, 6: Subclusters(0x0000_00F0_0000_0003)},
-        "virtual_size": 32 << 20,
+        "virtual_size": 64 << 20,
     },
     "narrow-refcounts": {"refcount_order": 1},
 }
@@ -127,6 +135,7 @@ def test_copied_apart(name: str, spec: str, tmp_path: Path) -> None:
     path = finished(image, tmp_path, _reuse)
     after = qemu_check(path)
     assert (after.rc, after.count("corruptions"), after.count("leaks")) == (0, 0, 0), after
+    assert path.stat().st_size > len(image.data)
     assert seen(path, *snapshots) == before
     done = qemu_io(path, ["write -P 0xaa 0 4096"])
     assert done.returncode == 0, done.stdout
