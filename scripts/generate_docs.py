@@ -11,7 +11,13 @@ from pathlib import Path
 
 from qcow2_dump.checks.catalogue import RULES, Rule
 from qcow2_dump.report.document import CheckDocument, ErrorDocument
-from qcow2_dump.report.info_document import InfoDocument, InfoErrorDocument
+from qcow2_dump.report.info_document import InfoDocument, InfoErrorDocument, SnapshotsDocument
+from qcow2_dump.report.plan_document import (
+    ChangeFailure,
+    PlanDocument,
+    UndoListDocument,
+    ValueDocument,
+)
 from scripts.json_schema import schema_of
 from scripts.manual import manual_page, reference
 
@@ -68,12 +74,26 @@ def info_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
+def plan_schema() -> str:
+    """``docs/plan.schema.json``: that of the commands that change an image, with ``--json``."""
+    schema = schema_of(
+        "A document of a qcow2-dump command that changes an image, with --json",
+        PlanDocument,
+        ChangeFailure,
+        UndoListDocument,
+        ValueDocument,
+        SnapshotsDocument,
+    )
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def documents() -> dict[str, str]:
     """Every generated document, by its name in ``docs``."""
     return {
         "findings.md": findings_page(),
         "check.schema.json": check_schema(),
         "info.schema.json": info_schema(),
+        "plan.schema.json": plan_schema(),
         "cli.md": reference(),
         "qcow2-dump.1": manual_page(),
     }

@@ -110,7 +110,12 @@ class ShownChange:
     def _document(self, run: "ChangeRun | UndoRun", outcome: Outcome) -> None:
         request = self._request
         document = plan_document(
-            request.image, typed(request), run.proposal, outcome, request.options.max_changes
+            request.image,
+            typed(request),
+            run.proposal,
+            outcome,
+            request.options.max_changes,
+            run.image,
         )
         self._print([to_line(document)])
 

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.header import HEADER_FIELDS, PADDING_OFFSET
 from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, REFCOUNT_TABLE_OFFSET_MASK, EntryFlag
 from qcow2_dump.ondisk.refcounts import get_refcount
 from qcow2_dump.plan.model import Field, Plan, Resize, Write
+from qcow2_dump.report.block_numbers import BlockNumbers
 
 __all__ = ["Change", "changes", "counted_reasons"]
 
@@ -27,8 +29,9 @@ class Change(NamedTuple):
     """One change. ``offset`` and ``length`` are bytes of the file that hold the field.
 
     ``name`` is that of a header field, ``unit`` the number of an entry in the structure of
-    ``kind`` at file offset ``table``: of a refcount block the host cluster. ``old`` and ``new``
-    are integers, or bytes where the field is none: of those at most the first 16.
+    ``kind`` at file offset ``table``, and ``cluster`` the host cluster that a refcount counts,
+    where that is known. ``old`` and ``new`` are integers, or bytes where the field is none: of
+    those at most the first 16.
     """
 
     reason: str
@@ -42,6 +45,7 @@ class Change(NamedTuple):
     unit: int | None = None
     guest_offset: int | None = None
     guest_length: int | None = None
+    cluster: int | None = None
 
     @property
     def place(self) -> str:
@@ -53,8 +57,8 @@ class Change(NamedTuple):
         table = f"{_KINDS.get(self.kind, self.kind.replace('_', ' '))} {self.table:#x}"
         if self.unit is None:
             return f"{_article(self.kind)}{self.length:,} bytes at file offset {self.offset:#x}"
-        if self.kind == "refcount_block":
-            return f"refcount of cluster {self.unit:,} (file offset {self.offset:#x})"
+        if self.cluster is not None:
+            return f"refcount of cluster {self.cluster:,} (file offset {self.offset:#x})"
         guest = "" if self.guest_offset is None else f", guest {self.guest_offset:#x}"
         return f"{table}, entry {self.unit:,} (file offset {self.offset:#x}{guest})"
 
@@ -87,12 +91,18 @@ _COUNTS = frozenset(
 
 
 def changes(
-    plan: Plan, *, limit: int | None = None, per_reason: int | None = None
+    plan: Plan,
+    image: Image | None = None,
+    *,
+    limit: int | None = None,
+    per_reason: int | None = None,
 ) -> Iterator[Change]:
     """The changes of a plan in the order in which they are made.
 
-    At most ``limit`` in all and ``per_reason`` of one reason; None for all.
+    ``image`` is the image that the plan is for, None where it is none. At most ``limit`` in all
+    and ``per_reason`` of one reason; None for all.
     """
+    numbers: BlockNumbers | None = None
     told: Counter[str] = Counter()
     for step in plan.steps:
         if not isinstance(step, Write | Resize):
@@ -102,6 +112,11 @@ def changes(
         for change in _of_step(step):
             if limit is not None and told.total() >= limit:
                 return
+            if change.kind == "refcount_block" and change.unit is not None:
+                numbers = numbers or BlockNumbers(image, plan)
+                first = numbers.first_cluster(change.table)
+                if first is not None:
+                    change = change._replace(cluster=first + change.unit)  # noqa: PLW2901
             yield change
             told[step.reason] += 1
             if told[step.reason] == per_reason:

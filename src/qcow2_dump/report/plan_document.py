@@ -32,7 +32,8 @@ class ChangeDocument(TypedDict):
     """One change: what a field holds, and what it will hold.
 
     ``kind`` names the structure at file offset ``table``, ``field`` a field of the header, and
-    ``index`` the number of an entry. ``old`` and ``new`` are integers, or the first bytes in
+    ``index`` the number of an entry; ``cluster`` is the host cluster that a refcount counts, where
+    that is known. ``old`` and ``new`` are integers, or the first bytes in
     hexadecimal where the field is none and where the integer is wider than 64 bits.
     """
 
@@ -41,6 +42,7 @@ class ChangeDocument(TypedDict):
     table: int
     field: str | None
     index: int | None
+    cluster: int | None
     offset: int
     length: int
     old: int | str

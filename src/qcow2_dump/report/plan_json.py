@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import GuestLoss, Proposal
 from qcow2_dump.report import plan_document as doc
 from qcow2_dump.report.changes import Change, changes, counted_reasons
@@ -34,12 +35,20 @@ class Outcome:
 
 
 def plan_document(
-    name: str, command: str, proposal: Proposal, outcome: Outcome, max_changes: int
+    name: str,
+    command: str,
+    proposal: Proposal,
+    outcome: Outcome,
+    max_changes: int,
+    image: Image | None = None,
 ) -> doc.PlanDocument:
-    """A plan and what became of it; at most ``max_changes`` of its changes are listed."""
+    """A plan and what became of it; at most ``max_changes`` of its changes are listed.
+
+    ``image`` is the image that it is for, None where it is none.
+    """
     plan = proposal.plan
     counts = counted_reasons(plan)
-    listed = [_change(change) for change in changes(plan, limit=max_changes)]
+    listed = [_change(change) for change in changes(plan, image, limit=max_changes)]
     after = outcome.after if outcome.applied else proposal.after
     return {
         "schema": _SCHEMA,
@@ -115,6 +124,7 @@ def _change(change: Change) -> doc.ChangeDocument:
         "table": change.table,
         "field": change.name,
         "index": change.unit,
+        "cluster": change.cluster,
         "offset": change.offset,
         "length": change.length,
         "old": _value(change.old),

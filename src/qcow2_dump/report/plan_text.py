@@ -51,7 +51,7 @@ def plan_report(
         yield f"  would be done: {extent(proposal)}"
     else:
         yield f"{style.strong(printable(name))}: would be done: {extent(proposal)}"
-    yield from _groups(proposal, options)
+    yield from _groups(proposal, image, options)
     yield from _losses(proposal, style)
     yield from note_lines(proposal.notes)
     if proposal.after is not None and image is not None:
@@ -95,11 +95,11 @@ def note_lines(notes: list[str]) -> Iterator[str]:
         )
 
 
-def _groups(proposal: Proposal, options: PlanOptions) -> Iterator[str]:
+def _groups(proposal: Proposal, image: Image | None, options: PlanOptions) -> Iterator[str]:
     """The changes by reason, in the order in which they are begun."""
     counts = counted_reasons(proposal.plan)
     listed: dict[str, list[Change]] = {reason: [] for reason in counts}
-    shown = changes(proposal.plan, limit=options.max_changes, per_reason=options.per_reason)
+    shown = changes(proposal.plan, image, limit=options.max_changes, per_reason=options.per_reason)
     for change in shown:
         listed[change.reason].append(change)
     style = options.style
