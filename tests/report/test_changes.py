@@ -110,7 +110,9 @@ def test_what_lies_behind_the_header_fields_is_told_as_bytes() -> None:
     plan = plan_of((200, bytes(40), b"\0\0ab" + bytes(36), Field("header", 0, 0)))
     (change,) = changes(plan)
     assert (change.name, change.offset, change.length) == (None, 202, 38)
-    assert told(change) == "header: 38 bytes at file offset 0xca: zeros -> 61 62 " + "00 " * 14 + "..."
+    assert (
+        told(change) == "header: 38 bytes at file offset 0xca: zeros -> 61 62 " + "00 " * 14 + "..."
+    )
 
 
 def test_bytes_and_the_length_of_the_file() -> None:

@@ -33,7 +33,7 @@ def dispatch(asked: Asked) -> int:
     """Do what was asked; returns the exit status. Raises whatever the command raises."""
     request = asked.request
     if isinstance(request, CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest):
-        warn_of_interrupted(request)
+        warn_of_interrupted(_images(request))
         return _look(request, asked)
     if isinstance(
         request,
@@ -41,6 +41,14 @@ def dispatch(asked: Asked) -> int:
     ):
         return _tell(request, asked)
     return _change(request, asked)
+
+
+def _images(
+    request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest,
+) -> tuple[str, ...]:
+    if isinstance(request, CheckRequest | InfoRequest):
+        return request.images
+    return (request.image,)
 
 
 def _look(
@@ -86,10 +94,12 @@ def _change(request: "WriteRequest", asked: Asked) -> int:
     from qcow2_dump.operations.write_requests import EditRequest, SnapshotRequest, UndoRequest
 
     if isinstance(request, EditRequest) and request.value is None:
+        warn_of_interrupted((request.image,))
         from qcow2_dump.cli.change_views import show_integer
 
         return show_integer(request, json=asked.json, classic=asked.classic is not None)
     if isinstance(request, SnapshotRequest) and request.action == "list":
+        warn_of_interrupted((request.image,))
         from qcow2_dump.cli.change_views import list_snapshots
 
         return list_snapshots(request, json=asked.json)

@@ -1,34 +1,19 @@
 """The line that every command which reads an image begins with, after a change was interrupted."""
 
+from collections.abc import Iterable
+
 from qcow2_dump.cli.output import complain
 from qcow2_dump.operations.interrupted import UndoNames, interrupted_change
-from qcow2_dump.operations.requests import (
-    CheckRequest,
-    DumpRequest,
-    InfoRequest,
-    LocateRequest,
-    MapRequest,
-)
 
 __all__ = ["warn_of_interrupted"]
 
 
-def warn_of_interrupted(
-    request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest,
-) -> None:
+def warn_of_interrupted(images: Iterable[str]) -> None:
     """Say on standard error of which images a change was not brought to its end."""
     names = UndoNames()
-    for image in _images(request):
+    for image in images:
         if interrupted_change(image, names) is not None:
             _warn(image)
-
-
-def _images(
-    request: CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest,
-) -> tuple[str, ...]:
-    if isinstance(request, CheckRequest | InfoRequest):
-        return request.images
-    return (request.image,)
 
 
 def _warn(image: str) -> None:

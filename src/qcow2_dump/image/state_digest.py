@@ -12,6 +12,7 @@ import numpy as np
 from qcow2_dump.errors import Qcow2Error, SourceError
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import MAX_L1_ENTRIES
 from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["source_digest", "state_digest"]
@@ -22,6 +23,8 @@ _Update = Callable[[bytes], None]
 # Read and hashed together. Holes and zeros count alike, so that copying the file changes nothing.
 _PIECE = 1 << 16
 _TABLE_PIECE = 1 << 20
+# No larger refcount table is used by anybody (format section 1.3), in bytes.
+_LONGEST_TABLE = 8 << 20
 
 
 def state_digest(image: Image) -> str:
@@ -55,10 +58,10 @@ def _ranges(image: Image) -> Iterator[Range]:
     header = image.header
     yield 0, header.cluster_size
     table = header.refcount_table_offset
-    length = header.refcount_table_clusters * header.cluster_size
+    length = min(header.refcount_table_clusters * header.cluster_size, _LONGEST_TABLE)
     yield table, table + length
     yield from _blocks(image, table, length)
-    yield header.l1_table_offset, header.l1_table_offset + 8 * header.l1_size
+    yield _l1(header.l1_table_offset, header.l1_size)
     if not header.nb_snapshots:
         return
     try:
@@ -68,7 +71,11 @@ def _ranges(image: Image) -> Iterator[Range]:
     yield snapshots.offset, snapshots.offset + snapshots.length
     for entry in snapshots.entries:
         record = entry.record
-        yield record.l1_table_offset, record.l1_table_offset + 8 * record.l1_size
+        yield _l1(record.l1_table_offset, record.l1_size)
+
+
+def _l1(offset: int, size: int) -> Range:
+    return offset, offset + 8 * min(size, MAX_L1_ENTRIES)
 
 
 def _blocks(image: Image, table: int, length: int) -> Iterator[Range]:

@@ -43,17 +43,6 @@ __all__ = ["ChangeRun", "OpenedFile"]
 Progress = Callable[[int, int], None]
 
 _PIECE = 1 << 20
-# Such changes move no pointer: reading them back proves what was counted before.
-_COUNTS_ONLY = frozenset(
-    {
-        "refcount.raise",
-        "refcount.lower",
-        "copied.clear",
-        "copied.set",
-        "header.dirty",
-        "header.corrupt",
-    }
-)
 
 
 class OpenedFile:
@@ -148,11 +137,8 @@ class ChangeRun:
         self._file.read_back(proposal.plan)
         if needs_image(self.request):
             self.image = self._file.image(self._resolver())
-        if proposal.after is not None and proposal.plan.reasons().keys() <= _COUNTS_ONLY:
-            return proposal.after
-        if self.image is None or (
-            proposal.after is None and not isinstance(self.request, RepairRequest)
-        ):
+        foretold = proposal.after is not None or isinstance(self.request, RepairRequest)
+        if self.image is None or not foretold:
             return None
         checker = Checker(self.image, deep=getattr(self.request, "deep", False))
         for step in checker.run():

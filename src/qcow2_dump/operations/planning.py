@@ -84,7 +84,9 @@ def _repair(
         drop_snapshots=request.drop_snapshots,
         deep=request.deep,
     )
-    return plan_repair(image, choice, can_grow=can_grow, tick=tick)
+    # Who is shown the plan wants to know what comes of it; who agreed beforehand can wait for it.
+    shown = request.options.dry_run or not request.options.yes
+    return plan_repair(image, choice, can_grow=can_grow, predict=shown, tick=tick)
 
 
 def _snapshot(

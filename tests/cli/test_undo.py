@@ -1,0 +1,283 @@
+"""`undo`: back to every byte, refused where that would lose something, and after a crash."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from qcow2_dump.cli.main import main
+from qcow2_dump.operations.write_requests import RepairRequest, WriteOptions
+from scripts.generate_docs import DOCS
+from tests.builder.spec import SnapshotSpec
+from tests.builder.std import std_image
+from tests.cli.interrupting import interrupt
+from tests.cli.running import environment, run
+from tests.cli.terminal import run_on_terminal
+
+SCHEMA = json.loads((DOCS / "plan.schema.json").read_text(encoding="utf-8"))
+REPAIR = RepairRequest(image="disk.qcow2", everything=True, options=WriteOptions(yes=True))
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image with a refcount too low and a stray bit, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    image = std_image(snapshots=(SnapshotSpec("1", "monday"),))
+    image.set_refcount(6, 0)
+    image.set_l2(0, 1, image.peek(0x40008) | 2)
+    return image.write_to(tmp_path / "disk.qcow2")
+
+
+def mend() -> None:
+    assert main(["repair", "disk.qcow2", "--all", "--yes"]) == 0
+
+
+def test_back_and_forth(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = disk.read_bytes()
+    mend()
+    mended = disk.read_bytes()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
+    assert disk.read_bytes() == damaged
+    capsys.readouterr()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
+    assert disk.read_bytes() == mended
+    shown = capsys.readouterr().out
+    assert shown.startswith("disk.qcow2: taken back: ")
+    assert "undo file: " in shown
+
+
+def test_a_dry_run_shows_the_way_back(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mend()
+    mended = disk.read_bytes()
+    capsys.readouterr()
+    assert main(["undo", "disk.qcow2", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "refcount of cluster 6 (file offset 0x2000c): 2 -> 0" in shown
+    assert shown.endswith("next: qcow2-dump undo disk.qcow2 --yes\n")
+    assert disk.read_bytes() == mended
+
+
+def test_it_is_agreed_to_first(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mend()
+    mended = disk.read_bytes()
+    assert main(["undo", "disk.qcow2"]) == 234
+    assert "--yes" in capsys.readouterr().err
+    assert run_on_terminal("n\n", "undo", "disk.qcow2")[0] == 234
+    assert disk.read_bytes() == mended
+    assert run_on_terminal("y\n", "undo", "disk.qcow2")[0] == 0
+    assert disk.read_bytes() != mended
+
+
+def test_refused_when_the_image_was_used_since(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mend()
+    with disk.open("r+b") as file:
+        file.seek(0x20000 + 2 * 200)
+        file.write(b"\0\1")
+    used = disk.read_bytes()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 251
+    assert "used since" in capsys.readouterr().err
+    assert disk.read_bytes() == used
+
+
+def test_nothing_to_take_back(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["undo", "disk.qcow2", "--yes"]) == 234
+    assert "there is no undo file" in capsys.readouterr().err
+    assert main(["undo", "disk.qcow2", "--finish", "--yes"]) == 234
+    assert "nothing to finish" in capsys.readouterr().err
+
+
+def test_an_altered_undo_file(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mend()
+    undo = Path("disk.qcow2.qcow2-undo.1")
+    held = bytearray(undo.read_bytes())
+    held[-1] ^= 1
+    undo.write_bytes(held)
+    mended = disk.read_bytes()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 251
+    assert "altered" in capsys.readouterr().err
+    assert disk.read_bytes() == mended
+
+
+def test_the_list(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["undo", "disk.qcow2", "--list"]) == 0
+    assert capsys.readouterr().out == "disk.qcow2: there is no undo file beside it\n"
+    mend()
+    Path("disk.qcow2.qcow2-undo.7").write_bytes(b"something else")
+    capsys.readouterr()
+    assert main(["undo", "disk.qcow2", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "undo.7: cannot be used" in lines[0]
+    assert "undo.1: finished" in lines[2]
+    assert lines[-1] == "next: qcow2-dump undo disk.qcow2 --dry-run"
+    assert main(["undo", "disk.qcow2", "--list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, SCHEMA)
+    assert [known["state"] for known in found["undo_files"]] == ["unusable", "finished"]
+
+
+READERS = [
+    "check disk.qcow2",
+    "info disk.qcow2",
+    "dump disk.qcow2",
+    "map disk.qcow2",
+    "locate disk.qcow2 --guest 0",
+    "-m check disk.qcow2",
+    "-m error disk.qcow2",
+    "-m dump disk.qcow2",
+    "-m info disk.qcow2",
+    "snapshot list disk.qcow2",
+    "edit disk.qcow2 0",
+]
+WRITERS = [
+    "repair disk.qcow2 --all --yes",
+    "repair disk.qcow2",
+    "snapshot apply disk.qcow2 1 --yes",
+    "flag mark disk.qcow2 corrupt --yes",
+    "edit disk.qcow2 0 1 --yes",
+    "copy disk.qcow2 --from 0 --to 8 --length 1 --yes",
+    "rebase disk.qcow2 base --base --yes",
+    "-R all disk.qcow2",
+    "-A 1 disk.qcow2",
+    "-M corrupt disk.qcow2",
+    "-m edit -O 0 -V 1 disk.qcow2",
+]
+
+
+@pytest.mark.parametrize("line", READERS)
+def test_every_reader_says_that_a_change_was_interrupted(
+    line: str, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(line.split())
+    quiet = capsys.readouterr()
+    assert "interrupted" not in quiet.err
+    interrupt(disk, REPAIR, 0)
+    main(line.split())
+    said = capsys.readouterr()
+    notice = [line for line in said.err.splitlines() if "interrupted" in line]
+    assert len(notice) == 1
+    assert "qcow2-dump undo disk.qcow2" in notice[0]
+    assert ("seconds" in said.out) or len(said.out.splitlines()) == len(quiet.out.splitlines())
+
+
+@pytest.mark.parametrize("line", WRITERS)
+def test_every_writer_refuses_until_it_is_settled(
+    line: str, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(disk, REPAIR, 1)
+    half = disk.read_bytes()
+    assert main(line.split()) == 240
+    said = capsys.readouterr().err
+    assert "interrupted" in said
+    assert "undo" in said
+    assert disk.read_bytes() == half
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_an_interrupted_change_is_taken_back_or_finished(
+    writes: int, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = disk.read_bytes()
+    mend()
+    mended = disk.read_bytes()
+    for line, wanted in (("--yes", damaged), ("--finish --yes", mended)):
+        disk.write_bytes(damaged)
+        for name in Path().glob("*.qcow2-undo.*"):
+            name.unlink()
+        interrupt(disk, REPAIR, writes)
+        assert main(["undo", "disk.qcow2", *line.split()]) == 0
+        assert disk.read_bytes() == wanted
+        assert main(["check", "disk.qcow2"]) == (0 if wanted == mended else 6)
+        assert "interrupted" not in capsys.readouterr().err
+
+
+def test_without_consent_an_interrupted_change_stays(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(disk, REPAIR, 1)
+    half = disk.read_bytes()
+    assert main(["undo", "disk.qcow2"]) == 234
+    assert main(["undo", "disk.qcow2", "--dry-run"]) == 0
+    assert "was interrupted" in capsys.readouterr().out
+    assert disk.read_bytes() == half
+
+
+@pytest.mark.parametrize(("answer", "status"), [("back\n", 0), ("f\n", 0), ("\n", 234)])
+def test_a_terminal_is_asked_what_shall_become_of_it(answer: str, status: int, disk: Path) -> None:
+    damaged = disk.read_bytes()
+    interrupt(disk, REPAIR, 1)
+    half = disk.read_bytes()
+    code, _, shown = run_on_terminal(answer, "undo", "disk.qcow2")
+    assert code == status
+    assert "an earlier change was interrupted" in shown
+    after = disk.read_bytes()
+    assert (after == damaged) == (answer == "back\n")
+    assert (after == half) == (answer == "\n")
+
+
+def test_a_writer_on_a_terminal_settles_it_and_goes_on(disk: Path) -> None:
+    interrupt(disk, REPAIR, 1)
+    code, out, _ = run_on_terminal("back\ny\n", "repair", "disk.qcow2", "--all")
+    assert code == 0
+    assert "taken back" in out
+    assert "disk.qcow2: GOOD" in out
+
+
+STOPPED = """
+import os, signal, sys
+from qcow2_dump.cli.main import main
+from qcow2_dump.storage.writable import WritableFile
+write_at = WritableFile.write_at
+def stopping(self, offset, data):
+    write_at(self, offset, data)
+    os.kill(os.getpid(), signal.{name})
+WritableFile.write_at = stopping
+sys.exit(main(["repair", "disk.qcow2", "--all", "--yes"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_while_writing_rolls_back(name: str, status: int, disk: Path) -> None:
+    damaged = disk.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED.format(name=name)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert disk.read_bytes() == damaged
+    assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
+
+
+def test_killed_while_writing(disk: Path) -> None:
+    damaged = disk.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED.format(name="SIGKILL")],
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert disk.read_bytes() != damaged
+    assert "interrupted" in run("check", "disk.qcow2").stderr
+    assert run("undo", "disk.qcow2", "--yes").returncode == 0
+    assert disk.read_bytes() == damaged
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_takes_no_files(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk.parent.chmod(0o555)
+    try:
+        assert main(["repair", "disk.qcow2", "--all", "--yes"]) == 243
+        assert "--undo-file" in capsys.readouterr().err
+    finally:
+        disk.parent.chmod(0o755)
