@@ -12,7 +12,7 @@ import numpy as np
 from qcow2_dump.errors import Qcow2Error, SourceError
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk import arrays
-from qcow2_dump.ondisk.constants import MAX_L1_ENTRIES
+from qcow2_dump.ondisk.constants import MAX_L1_ENTRIES, MAX_REFCOUNT_TABLE_BYTES
 from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["source_digest", "state_digest"]
@@ -23,8 +23,6 @@ _Update = Callable[[bytes], None]
 # Read and hashed together. Holes and zeros count alike, so that copying the file changes nothing.
 _PIECE = 1 << 16
 _TABLE_PIECE = 1 << 20
-# No larger refcount table is used by anybody (format section 1.3), in bytes.
-_LONGEST_TABLE = 8 << 20
 
 
 def state_digest(image: Image) -> str:
@@ -58,7 +56,7 @@ def _ranges(image: Image) -> Iterator[Range]:
     header = image.header
     yield 0, header.cluster_size
     table = header.refcount_table_offset
-    length = min(header.refcount_table_clusters * header.cluster_size, _LONGEST_TABLE)
+    length = min(header.refcount_table_clusters * header.cluster_size, MAX_REFCOUNT_TABLE_BYTES)
     yield table, table + length
     yield from _blocks(image, table, length)
     yield _l1(header.l1_table_offset, header.l1_size)

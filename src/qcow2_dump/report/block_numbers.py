@@ -6,13 +6,11 @@ from numpy.typing import NDArray
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import MAX_REFCOUNT_TABLE_BYTES
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.plan.overlay import OverlaySource
 
 __all__ = ["BlockNumbers"]
-
-# No larger refcount table is read by anybody (format section 1.3), in bytes.
-_LONGEST_TABLE = 8 << 20
 
 
 class BlockNumbers:
@@ -34,7 +32,7 @@ class BlockNumbers:
                 header = seen.header
                 length = header.refcount_table_clusters * header.cluster_size
                 inside = max(0, source.size - header.refcount_table_offset)
-                length = min(length, inside, _LONGEST_TABLE) // 8 * 8
+                length = min(length, inside, MAX_REFCOUNT_TABLE_BYTES) // 8 * 8
                 raw = arrays.decode_u64(source.read(header.refcount_table_offset, length))
             except Qcow2Error:
                 continue
