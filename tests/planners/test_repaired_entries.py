@@ -20,7 +20,7 @@ from qcow2_dump.planners.draft import Draft
 from qcow2_dump.planners.entries import mend_entries
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.private_copies import separate_owners
-from qcow2_dump.planners.repairs import RepairChoice
+from qcow2_dump.planners.repairs import RepairChoice, plan_repair
 from qcow2_dump.planners.unusable import drop_unusable
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
@@ -173,3 +173,54 @@ def test_dropped_entries_leave_the_rest(tmp_path: Path) -> None:
     expected = bytearray(sound[0])
     expected[4096:8192] = bytes(4096)
     assert seen(path, "1") == [bytes(expected), sound[1]]
+
+
+def repaired(image: BuiltImage, folder: Path, choice: RepairChoice) -> tuple[Path, list[str]]:
+    """The image after a repair, and what the repair says."""
+    with open_image(image.write_to(folder / "found.qcow2")) as opened:
+        proposal = plan_repair(opened, choice, can_grow=True)
+        source = OverlaySource(opened.source, proposal.plan)
+        path = folder / "after.qcow2"
+        path.write_bytes(source.read(0, source.size))
+        proposal.close()
+        return path, proposal.notes
+
+
+def test_what_qemu_launders_is_copied_apart(tmp_path: Path) -> None:
+    """Two addresses with one cluster and a refcount of 2: nothing that qemu-img would tell."""
+    require_qemu()
+    image = sample(content={0: Data(1), 1: Data(2)})
+    first = image.active.data[0]
+    for index in (0, 1):
+        image.set_l2(0, index, first)
+    image.set_refcount(first >> 12, 2)
+    image.set_refcount(image.active.data[1] >> 12, 0)
+    assert qemu_check(image.write_to(tmp_path / "before.qcow2")).rc == 0
+    path, notes = repaired(image, tmp_path, RepairChoice(reuse=True))
+    assert "1 cluster of 4,096 bytes" in notes[0]
+    assert qemu_check(path).rc == 0
+    with open_image(path) as opened:
+        assert check_for_planning(opened).result.tallies == {}
+
+
+def test_mending_comes_before_copying(tmp_path: Path) -> None:
+    """What is mended in one round is copied apart in the next."""
+    require_qemu()
+    image = sample(content={0: Data(1), 1: Data(2)})
+    image.set_l2(0, 7, COPIED | 1 << 60 | image.active.data[0])
+    path, notes = repaired(image, tmp_path, ALL)
+    assert "1 cluster of 4,096 bytes" in notes[0]
+    assert qemu_check(path).rc == 0
+    with open_image(path) as opened:
+        assert check_for_planning(opened).result.tallies == {}
+
+
+def test_luks_keeps_what_is_shared(tmp_path: Path) -> None:
+    """Refcount and flags are made right all the same, so that the next write separates them."""
+    image = build(ImageSpec(crypt_method=2, luks=bytes(4096), content={0: Data(1), 1: Data(2)}))
+    image.set_l2(0, 1, COPIED | image.active.data[0])
+    path, notes = repaired(image, tmp_path, ALL)
+    assert "LUKS" in notes[0]
+    assert path.stat().st_size == len(image.data)
+    with open_image(path) as opened:
+        assert set(check_for_planning(opened).result.tallies) == {"cluster.shared", "refcount.leak"}

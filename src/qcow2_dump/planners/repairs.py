@@ -23,6 +23,7 @@ from qcow2_dump.planners.entries import mend_entries
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
+from qcow2_dump.planners.private_copies import separate_owners
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
 from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
@@ -136,15 +137,9 @@ class _Repair:
 
     def _round(self, found: Checked, choice: RepairChoice, spool: Spool) -> Proposal | None:
         """One round; None where it has nothing to do, or would not make the image better."""
-        try:
-            proposal = self._propose(found, choice, choice.policy, spool)
-        except UnsafePlanError as error:
-            self._notes.append(f"Not all can be mended: {error}.")
-            policy = replace(choice.policy, rebuild=False)
-            try:
-                proposal = self._propose(found, choice, policy, spool)
-            except UnsafePlanError:
-                return None
+        proposal = self._attempt(found, choice, spool)
+        if proposal is None:
+            return None
         if proposal.plan.is_empty:
             self._notes += proposal.notes
             return None
@@ -153,6 +148,18 @@ class _Repair:
             return None
         self._notes += proposal.notes
         return proposal
+
+    def _attempt(self, found: Checked, choice: RepairChoice, spool: Spool) -> Proposal | None:
+        """The first that is safe: all that was asked for, no private copies, nothing rebuilt."""
+        less = replace(choice, reuse=False)
+        ways = [(choice, choice.policy), (less, choice.policy)]
+        ways.append((less, replace(choice.policy, rebuild=False)))
+        for way in dict.fromkeys(ways):
+            try:
+                return self._propose(found, *way, spool)
+            except UnsafePlanError as error:
+                self._notes.append(f"Not all can be mended: {error}.")
+        return None
 
     def _propose(
         self, found: Checked, choice: RepairChoice, policy: Policy, spool: Spool
@@ -206,6 +213,9 @@ def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocat
         notes += drop_bitmaps(draft, found)
     if choice.drop_unusable:
         dropped = drop_unusable(draft, found)
+    # Private copies are made of what is in order; if anything was mended, the next round does it.
+    if choice.reuse and draft.is_empty:
+        notes += separate_owners(draft, found, allocator)
     dropped.notes[:0] = notes
     return dropped
 
