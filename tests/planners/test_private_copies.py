@@ -13,7 +13,7 @@ from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.private_copies import separate_owners
+from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (
@@ -34,6 +34,7 @@ OFFSET = 0x00FF_FFFF_FFFF_FE00
 
 
 def separate(draft: Draft, found: Checked) -> list[str]:
+    refuse_bound_data(found)
     return separate_owners(draft, found, Allocator(draft, found, can_grow=True))
 
 

@@ -8,7 +8,6 @@ repair has nothing to do the next time.
 from dataclasses import dataclass, replace
 
 from qcow2_dump.checks.catalogue import Severity
-from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
@@ -23,7 +22,7 @@ from qcow2_dump.planners.entries import mend_entries
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
-from qcow2_dump.planners.private_copies import separate_owners
+from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
 from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
@@ -80,17 +79,14 @@ def plan_repair(
     *,
     can_grow: bool,
     predict: bool = False,
-    history: History = NOTHING_KNOWN,
     tick: Tick | None = None,
 ) -> Proposal:
     """Make the plan of a repair.
 
     ``can_grow`` is False for a block device; ``predict`` has the result checked even where it
-    follows from the refcounts; ``history`` is what undo files tell of earlier changes. Raises
-    SourceError when the image cannot be read.
+    follows from the refcounts. Raises SourceError when the image cannot be read.
     """
-    repair = _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick)
-    return repair.plan(history)
+    return _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick).plan()
 
 
 class _Repair:
@@ -110,14 +106,16 @@ class _Repair:
         self._tick = tick
         self._notes: list[str] = []
 
-    def plan(self, history: History) -> Proposal:
+    def plan(self) -> Proposal:
         """One round after the other, as long as each makes the image better."""
         deep = self._choice.deep
-        found = check_for_planning(self._image, deep=deep, history=history, tick=self._tick)
+        found = check_for_planning(self._image, deep=deep, tick=self._tick)
         title = "repair"
         whole = Proposal(Plan(title, self._image.source.size), before=found.result)
         whole.after = found.result
         spool = whole.plan.spool
+        if self._choice.reuse:
+            refuse_bound_data(found)
         choice, now = self._choice, found
         for _ in range(_MOST_ROUNDS):
             following = self._round(now, choice, spool)
@@ -129,8 +127,8 @@ class _Repair:
             # What leaks is judged by the image as found: later rounds lower nothing.
             choice = replace(choice, leaks=False, free_orphans=False, drop_snapshots=())
             source = OverlaySource(self._image.source, whole.plan)
-            later = Image(source, self._image.resolver)
-            now = check_for_planning(later, deep=deep, history=history, tick=self._tick)
+            later = Image(source, self._image.resolver, leftovers=self._image.leftovers)
+            now = check_for_planning(later, deep=deep, tick=self._tick)
         whole.notes += dict.fromkeys(self._notes)
         self._tell_orphans(whole, found)
         return whole
@@ -167,7 +165,14 @@ class _Repair:
         draft = Draft(found.image, "repair", spool)
         allocator = Allocator(draft, found, can_grow=self._can_grow, replaces_blocks=policy.rebuild)
         dropped = _mend(draft, found, choice, allocator)
-        finisher = Finisher(found, policy, self._can_grow, self._predict, self._tick)
+        finisher = Finisher(
+            found,
+            policy,
+            can_grow=self._can_grow,
+            predict=self._predict,
+            remember=not self._choice.gives_up,
+            tick=self._tick,
+        )
         proposal = finisher.finish(draft, replaced_snapshot_table(draft, found))
         proposal.notes[:0] = dropped.notes
         proposal.losses, proposal.losses_total = dropped.losses, dropped.losses_total
