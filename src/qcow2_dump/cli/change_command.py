@@ -103,14 +103,16 @@ def _carry_out(
         return status
     if not options.yes and not _consented(run, asked, shown):
         return exit_status.USAGE
-    made = run.apply()
+    who = f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}"
+    try:
+        made = run.apply()
+    except Stopped:
+        complain(f"{who}: interrupted, and the image is as it was")
+        raise
     try:
         result = run.verify(tick=tick)
     except Stopped:
-        complain(
-            f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}: the change is "
-            "complete; only looking at it afterwards was interrupted"
-        )
+        complain(f"{who}: the change is complete; only the look at it afterwards was interrupted")
         raise
     status = _status(request, result)
     shown.made(made, run, result, status)
