@@ -206,6 +206,16 @@ def test_zeros_give_way(tmp_path: Path) -> None:
     assert done.reasons == {"reuse.entry": 1}
 
 
+def test_without_any_table(tmp_path: Path) -> None:
+    """The L1 table lies where the refcount table does, and leads to no table at all."""
+    image = std_image()
+    image.poke(40, 0x10000)
+    image.poke(0x10000, 0x20200)
+    done = drafted(image, tmp_path, separate)
+    assert done.before.has("cluster.shared")
+    assert (done.writes, done.result) == ([], [])
+
+
 def test_luks_is_refused(tmp_path: Path) -> None:
     image = build(ImageSpec(crypt_method=2, luks=bytes(4096), content={0: Data(1), 1: Data(2)}))
     image.set_l2(0, 1, image.active.data[0])

@@ -227,14 +227,14 @@ class _Separator:
             self._draft.put(Stage.NEW, offset, content, field, "reuse.table")
 
     def _switch_l1(self) -> None:
-        use = self._uses.of_slot
-        copy = np.where(use >= 0, self._copies[use], -1)
-        chosen = np.flatnonzero(copy >= 0)
+        chosen = np.flatnonzero(self._uses.of_slot >= 0)
+        copy = self._copies[self._uses.of_slot[chosen]]
+        chosen, copy = chosen[copy >= 0], copy[copy >= 0]
         raw = self._facts.slots.raw[chosen] & ~(_OFFSET | _COPIED)
         put_l1(
             self._draft,
             self._facts,
             chosen,
-            raw | copy[chosen].view(np.uint64),
+            raw | copy.view(np.uint64),
             "reuse.l1-entry",
         )

@@ -105,6 +105,8 @@ class _Repair:
         self._predict = predict
         self._tick = tick
         self._notes: list[str] = []
+        # What the last round could not mend; a later one may.
+        self._left: list[str] = []
 
     def plan(self) -> Proposal:
         """One round after the other, as long as each makes the image better."""
@@ -122,14 +124,19 @@ class _Repair:
             if following is None:
                 break
             self._add(whole, following)
-            if following.after is None or not _may_go_on(following.after):
+            if following.after is None:
+                break
+            if not _may_go_on(following.after):
+                self._left = []
                 break
             # What leaks is judged by the image as found: later rounds lower nothing.
-            choice = replace(choice, leaks=False, free_orphans=False, drop_snapshots=())
+            choice = replace(
+                choice, leaks=False, free_orphans=False, drop_snapshots=(), drop_bitmaps=False
+            )
             source = OverlaySource(self._image.source, whole.plan)
             later = Image(source, self._image.resolver, leftovers=self._image.leftovers)
             now = check_for_planning(later, deep=deep, tick=self._tick)
-        whole.notes += dict.fromkeys(self._notes)
+        whole.notes += dict.fromkeys([*self._notes, *self._left])
         self._tell_orphans(whole, found)
         return whole
 
@@ -164,7 +171,8 @@ class _Repair:
     ) -> Proposal:
         draft = Draft(found.image, "repair", spool)
         allocator = Allocator(draft, found, can_grow=self._can_grow, replaces_blocks=policy.rebuild)
-        dropped = _mend(draft, found, choice, allocator)
+        dropped, notes = _mend(draft, found, choice, allocator)
+        self._left = dropped.notes
         finisher = Finisher(
             found,
             policy,
@@ -174,7 +182,7 @@ class _Repair:
             tick=self._tick,
         )
         proposal = finisher.finish(draft, replaced_snapshot_table(draft, found))
-        proposal.notes[:0] = dropped.notes
+        proposal.notes[:0] = notes
         proposal.losses, proposal.losses_total = dropped.losses, dropped.losses_total
         return proposal
 
@@ -202,14 +210,20 @@ class _Repair:
             )
 
 
-def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator) -> Dropped:
-    """Draft all changes but those of refcounts and COPIED flags; returns what is lost by them."""
+def _mend(
+    draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator
+) -> tuple[Dropped, list[str]]:
+    """Draft all changes but those of refcounts and COPIED flags.
+
+    Returns what is lost by them, with sentences about what is left, and sentences about the rest.
+    """
     dropped = Dropped()
     notes: list[str] = []
+    left: list[str] = []
     if choice.errors:
         clear_bitmaps_bit(draft, found.image)
         mend_bitmap_tables(draft, found)
-        notes += mend_entries(draft, found)
+        left = mend_entries(draft, found)
     if choice.drop_snapshots:
         notes += drop_snapshot_records(draft, allocator, choice.drop_snapshots)
     if choice.errors:
@@ -221,8 +235,8 @@ def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocat
     # Private copies are made of what is in order; if anything was mended, the next round does it.
     if choice.reuse and draft.is_empty:
         notes += separate_owners(draft, found, allocator)
-    dropped.notes[:0] = notes
-    return dropped
+    dropped.notes[:0] = left
+    return dropped, notes
 
 
 def _may_go_on(after: CheckResult) -> bool:
