@@ -15,6 +15,10 @@ IMAGE = ROOT / "examples" / "sound.qcow2"
     ("section", "words"),
     [
         ("Info", ("info", "--json", IMAGE)),
+        ("Changes", ("edit", "--json", "--dry-run", IMAGE, "0x48", "2")),
+        ("Changes", ("edit", "--json", IMAGE, "0x48")),
+        ("Changes", ("undo", "--json", "--list", IMAGE)),
+        ("Changes", ("snapshot", "list", "--json", IMAGE)),
         ("Map", ("map", "--json", "--details", IMAGE)),
         ("Locate", ("locate", "--json", IMAGE, "--guest", "0")),
         ("Locate", ("locate", "--json", IMAGE, "--host", "0x5000")),
@@ -26,5 +30,6 @@ def test_every_key_is_on_the_page(section: str, words: tuple[str | Path, ...]) -
     document = json.loads(run(*words).stdout)
     whole = document[0] if isinstance(document, list) else document
     parts = [whole, *whole.get("mappings", []), *whole.get("claimants", [])]
+    parts += [*whole.get("changes", []), *whole.get("reasons", {}).values()]
     for key in {key for part in parts for key in part} - {"schema"}:
         assert f"`{key}`" in text, key

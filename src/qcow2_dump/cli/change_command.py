@@ -114,6 +114,9 @@ def _carry_out(
     except Stopped:
         complain(f"{who}: the change is complete; only the look at it afterwards was interrupted")
         raise
+    except Qcow2Error:
+        complain(f"{who}: the change is complete, but the image could not be looked at afterwards")
+        raise
     status = _status(request, result)
     shown.made(made, run, result, status)
     return status
