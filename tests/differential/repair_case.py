@@ -69,7 +69,8 @@ def _examine(case: Case, path: Path) -> Outcome:
     ours = state_of(case, path) if changed else damaged
     check = _checked(path)
     again = tuple(_again(path, repaired))
-    undo = tuple(_undone(path, original, repaired)) if changed else ()
+    # What the second repair did would be taken back first.
+    undo = tuple(_undone(path, original, repaired)) if changed and not again else ()
     freed = _freed(case, path) if ours.leaks and not undo else None
     later = Later(again, undo, freed)
     return Outcome(case.name, case.damage.name, damaged, rival, ours, ran, check, changed, later)

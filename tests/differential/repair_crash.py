@@ -7,7 +7,7 @@ refcounts, the COPIED flags and the mapping of the image as found with those of 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -89,6 +89,10 @@ class Mapped:
             and np.array_equal(self.value, other.value)
             and np.array_equal(self.bitmap, other.bitmap)
         )
+
+    def is_in(self, image: Judged) -> bool:
+        """Whether any tree of an image leads to the same."""
+        return any(self.same(tree) for tree in image.trees.values())
 
     def entries(self) -> dict[int, tuple[int, int]]:
         """By guest cluster."""
@@ -179,6 +183,8 @@ class CrashJudge:
         for ident, was in self.before.trees.items():
             found, final = now.trees.get(ident), self.final.trees.get(ident)
             name = "active" if ident is None else f"snapshot {ident.decode(errors='replace')}"
+            if was.is_in(self.final) and not was.is_in(now):
+                yield f"{name}: what it was is nowhere"
             if found is None:
                 if final is not None:
                     yield f"{name} is gone"
@@ -201,19 +207,23 @@ class CrashJudge:
             yield f"{name}: {len(wrong)} guest clusters lead elsewhere, first {min(wrong)}"
 
 
-def overwritten(original: bytes, plan: Plan) -> list[str]:
-    """Writes over what may be guest data: mapped clusters, or such that nothing refers to."""
+def overwritten(original: bytes, plan: Plan, blocks: Collection[int] = ()) -> list[str]:
+    """Writes over what may be guest data: mapped clusters, or such that nothing refers to.
+
+    `blocks` are clusters known to be refcount blocks, whatever else claims them.
+    """
     tables = Tables(Held(original))
     named = tables.table_references > 0
+    named[[cluster for cluster in blocks if cluster < len(named)]] = True
     data = tables.data_references > 0
-    blocks = tables.block_references > 0
+    counts = tables.block_references > 0
     found = []
     for write in plan.writes():
         first, last = write.offset // tables.cluster_size, (write.end - 1) // tables.cluster_size
         for cluster in range(first, min(last, tables.clusters - 1) + 1):
             if data[cluster] and not named[cluster]:
                 found.append(f"a write for {write.reason} into guest data, cluster {cluster}")
-            elif not (named[cluster] or blocks[cluster]):
+            elif not (named[cluster] or counts[cluster]):
                 content = tables.image.read(cluster * tables.cluster_size, tables.cluster_size)
                 if any(content):
                     found.append(f"a write for {write.reason} over orphan cluster {cluster}")

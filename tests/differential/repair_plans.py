@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qcow2_dump import open_image
 from qcow2_dump.errors import Qcow2Error
@@ -13,6 +15,11 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.repairs import RepairChoice, plan_repair
+from qcow2_dump.planners.snapshot_plans import (
+    plan_snapshot_apply,
+    plan_snapshots_deleted,
+    plan_snapshots_kept,
+)
 from tests.differential.repair_crash import CrashJudge, apply_steps, crashed, overwritten
 from tests.differential.repair_tables import Unreadable
 
@@ -24,9 +31,26 @@ def repair(image: Image) -> Proposal:
     return plan_repair(image, RepairChoice(leaks=True, errors=True), can_grow=True)
 
 
-def copies(image: Image) -> Proposal:
-    """The same with a copy for each claimant."""
-    return plan_repair(image, RepairChoice(leaks=True, errors=True, reuse=True), can_grow=True)
+def repair_with(**choices: Any) -> Planner:
+    """The same and what costs something."""
+    return partial(
+        plan_repair, choice=RepairChoice(leaks=True, errors=True, **choices), can_grow=True
+    )
+
+
+def apply_first(image: Image) -> Proposal:
+    """The first snapshot becomes the active layer."""
+    return plan_snapshot_apply(image, 0, can_grow=True)
+
+
+def delete_first(image: Image) -> Proposal:
+    """All snapshots but the first stay."""
+    return plan_snapshots_deleted(image, (0,), can_grow=True)
+
+
+def keep_last(image: Image) -> Proposal:
+    """Only the last snapshot stays."""
+    return plan_snapshots_kept(image, (len(image.snapshot_table.entries) - 1,), can_grow=True)
 
 
 @contextmanager
@@ -42,13 +66,16 @@ def plan_of(path: Path, planner: Planner) -> Iterator[Plan]:
         yield proposal.plan
 
 
-def faults_of(path: Path, planner: Planner, most: int) -> set[str]:
-    """All that any crash of this change would leave wrong; `most` subsets of a stage are tried."""
+def faults_of(path: Path, planner: Planner, most: int, blocks: Collection[int] = ()) -> set[str]:
+    """All that any crash of this change would leave wrong; `most` subsets of a stage are tried.
+
+    `blocks` are clusters known to be refcount blocks, whatever else claims them.
+    """
     original = path.read_bytes()
     with plan_of(path, planner) as plan:
         if plan.is_empty:
             return set()
-        found = set(overwritten(original, plan))
+        found = set(overwritten(original, plan, blocks))
         final = bytearray(original)
         apply_steps(final, plan.steps)
         try:

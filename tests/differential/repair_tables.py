@@ -116,6 +116,8 @@ class Tables:
 
     def array(self, offset: int, count: int) -> U64:
         """So many big-endian words from an offset on."""
+        if not count:
+            return np.empty(0, np.uint64)
         data = np.frombuffer(self.image.read(offset, 8 * count), ">u8")
         return data.astype(np.uint64)
 

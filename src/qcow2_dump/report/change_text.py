@@ -7,15 +7,10 @@ from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.events import ChangeMade
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.report.advice import advise
 from qcow2_dump.report.commands import command, path
 from qcow2_dump.report.escape import printable
-from qcow2_dump.report.plan_text import (
-    extent,
-    further_commands,
-    next_lines,
-    note_lines,
-    verdict_line,
-)
+from qcow2_dump.report.plan_text import extent, note_lines, verdict_line
 from qcow2_dump.report.style import Style
 
 __all__ = ["AfterChange", "change_report"]
@@ -40,11 +35,12 @@ def change_report(
     else:
         yield f"{style.strong(printable(made.name))}: {what}"
     yield from note_lines(proposal.notes)
+    yield ""
     if made.undo_file is not None:
-        yield ""
         yield f"  undo file: {printable(made.undo_file)}"
         yield f"  to take it back: {command('undo', path(made.name))}"
-    commands: list[str] = []
+    commands: tuple[str, ...] = ()
     if now.result is not None and now.image is not None:
-        commands = further_commands(now.result, now.image)
-    yield from next_lines(commands or [command("check", path(made.name))])
+        commands = advise(now.result, now.image).commands
+    for position, line in enumerate(commands or (command("check", path(made.name)),)):
+        yield f"  {'next: ' if position == 0 else '      '}{line}"

@@ -5,13 +5,12 @@ how the image will be, and as the last line the next command to type.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import GuestLoss, Proposal
-from qcow2_dump.report.advice import advise
 from qcow2_dump.report.changes import Change, changes, counted_reasons
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.reason_words import for_the_guest, what_is_done
@@ -19,16 +18,7 @@ from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import verdict_words
 from qcow2_dump.report.units import counted, size
 
-__all__ = [
-    "PlanOptions",
-    "extent",
-    "further_commands",
-    "next_lines",
-    "note_lines",
-    "nothing_to_do",
-    "plan_report",
-    "verdict_line",
-]
+__all__ = ["PlanOptions", "extent", "note_lines", "nothing_to_do", "plan_report", "verdict_line"]
 
 _WIDTH = 96
 _SHOWN_LOSSES = 20
@@ -76,30 +66,13 @@ def plan_report(
 def nothing_to_do(
     name: str, proposal: Proposal, image: Image | None, style: Style
 ) -> Iterator[str]:
-    """The lines of a plan without any change; of a damaged image, also what comes next."""
-    if proposal.before is None or image is None:
+    """The lines of a plan without any change."""
+    if proposal.before is not None and image is not None:
+        yield verdict_line(name, proposal.before, image, style)
+        yield "  nothing to do"
+    else:
         yield f"{style.strong(printable(name))}: nothing to do"
-        yield from note_lines(proposal.notes)
-        return
-    yield verdict_line(name, proposal.before, image, style)
-    yield "  nothing to do"
     yield from note_lines(proposal.notes)
-    yield from next_lines(further_commands(proposal.before, image))
-
-
-def further_commands(result: CheckResult, image: Image) -> list[str]:
-    """What else may be done about an image after what could be done was done."""
-    lines = advise(result, image).commands
-    # Such a repair was just made, or found to have nothing to do.
-    return [line for line in lines if not line.startswith("qcow2-dump repair ")]
-
-
-def next_lines(commands: Sequence[str]) -> Iterator[str]:
-    """The last lines of a report: what to type."""
-    for position, line in enumerate(commands):
-        if position == 0:
-            yield ""
-        yield f"  {'next: ' if position == 0 else '      '}{line}"
 
 
 def extent(proposal: Proposal) -> str:
@@ -132,7 +105,7 @@ def _groups(proposal: Proposal, image: Image | None, options: PlanOptions) -> It
     style = options.style
     for reason, count in counts.items():
         yield ""
-        yield f"  {style.strong(printable(reason, 40))}   {counted(count, 'change')}"
+        yield f"  {style.strong(reason)}   {counted(count, 'change')}"
         for words in (what_is_done(reason), for_the_guest(reason)):
             if words is not None:
                 yield from _wrapped(words, "      ", style)
