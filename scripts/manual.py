@@ -27,17 +27,20 @@ _FAILURES = {
     "141": "the reader of the output went away",
     "161": "not supported",
     "228": "no space left for the output",
-    "234": "the command line makes no sense, or the file is no qcow2 image",
-    "240": "somebody else has locked the image",
+    "234": "the command line makes no sense, the file is no qcow2 image, or a change was not agreed "
+    "to or would lose something",
+    "240": "somebody else has locked the image or changed it meanwhile, or an earlier change was "
+    "interrupted",
     "243": "no permission",
-    "251": "input or output failed",
+    "251": "input or output failed, or an undo file cannot be used",
     "254": "there is no such file",
-    "128 + N": "ended by signal N",
+    "128 + N": "ended by signal N; a change under way was taken back first",
     "256 - N": "any other error, N being its errno",
 }
 _WHOSE = (
     "check, dump and the classic modes check, error and dump return the verdict of the image, "
-    "or the worst of several. The others return 0 unless they failed."
+    "or the worst of several. repair returns that of the image as it now is, or with --dry-run as it "
+    "is. The others return 0 unless they failed."
 )
 _ENVIRONMENT = {
     "NO_COLOR": "when set, there are no colours unless --color always asks for them",
