@@ -43,7 +43,8 @@ class ShownChange:
             dry_run = self._request.options.dry_run
             self._document(run, Outcome(status=word, exit_status=status, dry_run=dry_run))
         else:
-            self._print(nothing_to_do(self._request.image, run.proposal, run.image, self._style))
+            name, left = self._request.image, self._tells_what_is_left
+            self._print(nothing_to_do(name, run.proposal, run.image, self._style, left=left))
 
     def planned(self, run: "ChangeRun | UndoRun", status: int) -> None:
         """The plan of a dry run, and the line that carries it out."""
@@ -92,7 +93,8 @@ class ShownChange:
             return
         now = AfterChange(run.image, result)
         done = done_words(self._request)
-        self._print(change_report(made, run.proposal, now, done, self._style))
+        left = self._tells_what_is_left
+        self._print(change_report(made, run.proposal, now, done, self._style, left=left))
 
     def failed(self, error: Qcow2Error, status: int) -> None:
         """The document on a change that failed; people are told on standard error."""
@@ -118,6 +120,10 @@ class ShownChange:
             run.image,
         )
         self._print([to_line(document)])
+
+    @property
+    def _tells_what_is_left(self) -> bool:
+        return isinstance(self._request, RepairRequest)
 
     def _word(self, result: CheckResult | None, otherwise: "ChangeStatus") -> "ChangeStatus":
         if isinstance(self._request, RepairRequest) and result is not None:

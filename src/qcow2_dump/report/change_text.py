@@ -12,6 +12,7 @@ from qcow2_dump.report.commands import command, path
 from qcow2_dump.report.escape import printable
 from qcow2_dump.report.plan_text import extent, note_lines, verdict_line
 from qcow2_dump.report.style import Style
+from qcow2_dump.report.text import left_lines
 
 __all__ = ["AfterChange", "change_report"]
 
@@ -25,13 +26,24 @@ class AfterChange:
 
 
 def change_report(
-    made: ChangeMade, proposal: Proposal, now: AfterChange, done: str, style: Style
+    made: ChangeMade,
+    proposal: Proposal,
+    now: AfterChange,
+    done: str,
+    style: Style,
+    *,
+    left: bool = False,
 ) -> Iterator[str]:
-    """The lines on a change that was made; ``done`` says in a word or two what was done."""
+    """The lines on a change that was made; ``done`` says in a word or two what was done.
+
+    ``left`` adds what is still wrong with the image.
+    """
     what = f"{done}: {extent(proposal)} and read back"
     if now.result is not None and now.image is not None:
         yield verdict_line(made.name, now.result, now.image, style)
         yield f"  {what}"
+        if left:
+            yield from left_lines(now.result, now.image, style)
     else:
         yield f"{style.strong(printable(made.name))}: {what}"
     yield from note_lines(proposal.notes)

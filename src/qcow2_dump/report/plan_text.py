@@ -16,6 +16,7 @@ from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.reason_words import for_the_guest, what_is_done
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import verdict_words
+from qcow2_dump.report.text import left_lines
 from qcow2_dump.report.units import counted, size
 
 __all__ = ["PlanOptions", "extent", "note_lines", "nothing_to_do", "plan_report", "verdict_line"]
@@ -64,12 +65,14 @@ def plan_report(
 
 
 def nothing_to_do(
-    name: str, proposal: Proposal, image: Image | None, style: Style
+    name: str, proposal: Proposal, image: Image | None, style: Style, *, left: bool = False
 ) -> Iterator[str]:
-    """The lines of a plan without any change."""
+    """The lines of a plan without any change; ``left`` adds what is wrong with the image."""
     if proposal.before is not None and image is not None:
         yield verdict_line(name, proposal.before, image, style)
         yield "  nothing to do"
+        if left:
+            yield from left_lines(proposal.before, image, style)
     else:
         yield f"{style.strong(printable(name))}: nothing to do"
     yield from note_lines(proposal.notes)

@@ -18,7 +18,7 @@ from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import checked_line, image_line, unsettled, verdict_words
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["TextOptions", "check_report"]
+__all__ = ["TextOptions", "check_report", "left_lines"]
 
 _SHOWN_PLACES = 5
 _SHOWN_CLAIMANTS = 8
@@ -61,6 +61,19 @@ def check_report(checked: ImageChecked, image: Image, options: TextOptions) -> I
     yield from _advice(result, image, style)
 
 
+def left_lines(result: CheckResult, image: Image, style: Style) -> Iterator[str]:
+    """What a repair leaves as it is, by code; the notes of its plan tell about leaks."""
+    codes = [
+        code
+        for code in result.kinds(Severity.CORRUPTION, Severity.WARNING)
+        if result.tallies[code].places
+    ]
+    if codes:
+        yield ""
+        yield style.strong("  left as it is:")
+        yield from _groups(codes, result, image, TextOptions(style=style))
+
+
 def _groups(
     codes: list[str], result: CheckResult, image: Image, options: TextOptions
 ) -> Iterator[str]:
@@ -68,7 +81,8 @@ def _groups(
     width = max(len(code) for code in codes)
     by_code: dict[str, list[Finding]] = {code: [] for code in codes}
     for finding in result.findings:
-        by_code[finding.code].append(finding)
+        if finding.code in by_code:
+            by_code[finding.code].append(finding)
     trees = Trees(image)
     for code in sorted(codes, key=lambda code: RULES[code].severity.rank):
         rule = RULES[code]
