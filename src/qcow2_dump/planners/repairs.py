@@ -25,6 +25,7 @@ from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
 from qcow2_dump.planners.private_copies import separate_owners
 from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.planners.snapshot_lengths import mend_extra_data_lengths
 from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
 from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
 from qcow2_dump.planners.unusable import Dropped, drop_unusable
@@ -208,6 +209,7 @@ def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocat
     if choice.drop_snapshots:
         notes += drop_snapshot_records(draft, allocator, choice.drop_snapshots)
     if choice.errors:
+        notes += mend_extra_data_lengths(draft, found, allocator)
         notes += mend_short_extra_data(draft, allocator)
     if choice.drop_bitmaps:
         notes += drop_bitmaps(draft, found)

@@ -64,12 +64,18 @@ def packed_records(
 
 
 def put_snapshot_table(
-    draft: Draft, allocator: Allocator, records: list[bytes], header: Mapping[str, int]
+    draft: Draft,
+    allocator: Allocator,
+    records: list[bytes],
+    header: Mapping[str, int],
+    *,
+    was_misread: bool = False,
 ) -> None:
     """Have a table of these records written to fresh clusters, and the header switched to it.
 
     ``header`` are fields of the header to be switched in the same write. Without records there
-    is no table. Raises UnsafePlanError where it finds no room, or is longer than QEMU reads.
+    is no table. ``was_misread`` says that the records are others than those that were read. Raises
+    UnsafePlanError where it finds no room, or is longer than QEMU reads.
     """
     table = b"".join(records)
     if len(table) > MAX_SNAPSHOT_TABLE_BYTES:
@@ -79,7 +85,8 @@ def put_snapshot_table(
         )
     offset = 0
     if table:
-        offset = allocator.allocate(draft.image.geometry.clusters(len(table)))
+        clusters = draft.image.geometry.clusters(len(table))
+        offset = allocator.allocate(clusters, replaces_snapshots=was_misread)
         field = Field("snapshot_table", offset, unit_bits=0)
         draft.put(Stage.NEW, offset, table, field, "snapshot.table-new")
     fields = {**header, "nb_snapshots": len(records), "snapshots_offset": offset}
