@@ -18,45 +18,83 @@ if TYPE_CHECKING:
     from qcow2_dump.checks.verdict import Verdict
     from qcow2_dump.errors import (
         FormatError,
+        InterruptedChangeError,
+        JournalError,
         LockedError,
         NotQcow2Error,
+        PlanError,
         Qcow2Error,
         RequestError,
         SourceError,
+        StalePlanError,
         TruncatedError,
+        UnsafePlanError,
         UnsupportedError,
     )
     from qcow2_dump.image.image import Image, open_image
+    from qcow2_dump.operations.applying import ChangeRun
+    from qcow2_dump.operations.changing import open_for_change
     from qcow2_dump.operations.checking import CheckRun, check, run_checks
     from qcow2_dump.operations.requests import CheckRequest
+    from qcow2_dump.operations.undoing import UndoRun
+    from qcow2_dump.operations.write_requests import (
+        CopyRequest,
+        EditRequest,
+        FlagRequest,
+        RebaseRequest,
+        RepairRequest,
+        SnapshotRequest,
+        UndoRequest,
+        WriteOptions,
+    )
+    from qcow2_dump.plan.model import Plan
+    from qcow2_dump.planners.proposal import Proposal
 
     __version__: str
 
 __all__ = [
     "RULES",
+    "ChangeRun",
     "CheckRequest",
     "CheckResult",
     "CheckRun",
     "Claimant",
+    "CopyRequest",
+    "EditRequest",
     "Finding",
+    "FlagRequest",
     "FormatError",
     "Image",
     "Impact",
+    "InterruptedChangeError",
+    "JournalError",
     "LockedError",
     "NotQcow2Error",
+    "Plan",
+    "PlanError",
+    "Proposal",
     "Qcow2Error",
+    "RebaseRequest",
+    "RepairRequest",
     "RequestError",
     "Rule",
     "Severity",
+    "SnapshotRequest",
     "SourceError",
+    "StalePlanError",
     "Statistics",
     "Table",
     "Tally",
     "TruncatedError",
+    "UndoRequest",
+    "UndoRun",
+    "UnsafePlanError",
     "UnsupportedError",
     "Verdict",
+    "WriteOptions",
     "__version__",
     "check",
+    "open_for_change",
     "open_image",
     "run_checks",
 ]
@@ -69,17 +107,37 @@ _HOMES = {
     "qcow2_dump.checks.verdict": ("Verdict",),
     "qcow2_dump.errors": (
         "FormatError",
+        "InterruptedChangeError",
+        "JournalError",
         "LockedError",
         "NotQcow2Error",
+        "PlanError",
         "Qcow2Error",
         "RequestError",
         "SourceError",
+        "StalePlanError",
         "TruncatedError",
+        "UnsafePlanError",
         "UnsupportedError",
     ),
     "qcow2_dump.image.image": ("Image", "open_image"),
     "qcow2_dump.operations.checking": ("CheckRun", "check", "run_checks"),
+    "qcow2_dump.operations.applying": ("ChangeRun",),
+    "qcow2_dump.operations.changing": ("open_for_change",),
     "qcow2_dump.operations.requests": ("CheckRequest",),
+    "qcow2_dump.operations.undoing": ("UndoRun",),
+    "qcow2_dump.operations.write_requests": (
+        "CopyRequest",
+        "EditRequest",
+        "FlagRequest",
+        "RebaseRequest",
+        "RepairRequest",
+        "SnapshotRequest",
+        "UndoRequest",
+        "WriteOptions",
+    ),
+    "qcow2_dump.plan.model": ("Plan",),
+    "qcow2_dump.planners.proposal": ("Proposal",),
 }
 
 

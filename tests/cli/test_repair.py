@@ -95,6 +95,7 @@ disk.qcow2: GOOD - nothing is wrong
 
   undo file: {disk}.qcow2-undo.1
   to take it back: qcow2-dump undo disk.qcow2
+
   next: qcow2-dump check disk.qcow2
 """
     )
@@ -270,3 +271,16 @@ def test_no_file_and_no_image(disk: Path, capsys: pytest.CaptureFixture[str]) ->
     disk.write_bytes(b"no image at all")
     assert main(["repair", "disk.qcow2"]) == 234
     assert "not a qcow2 image" in capsys.readouterr().err
+
+
+def test_what_comes_next_where_nothing_can_be_mended(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = std_image()
+    image.set_l2(0, 1, 0x90000000)
+    image.write_to(disk)
+    assert main(["repair", "disk.qcow2", "--errors", "--dry-run"]) == 6
+    shown = capsys.readouterr().out
+    assert "nothing to do" in shown
+    # Not the repair that was just found to have nothing to do.
+    assert shown.endswith("  next: qcow2-dump explain l2.beyond-end\n")

@@ -254,6 +254,9 @@ def test_a_signal_while_writing_rolls_back(name: str, status: int, disk: Path) -
         check=False,
     )
     assert done.returncode == status, done.stderr
+    assert done.stderr == (
+        "qcow2-dump repair: disk.qcow2: interrupted, and the image is as it was\n"
+    )
     assert disk.read_bytes() == damaged
     assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
 
@@ -270,6 +273,17 @@ def test_killed_while_writing(disk: Path) -> None:
     assert disk.read_bytes() != damaged
     assert "interrupted" in run("check", "disk.qcow2").stderr
     assert run("undo", "disk.qcow2", "--yes").returncode == 0
+    assert disk.read_bytes() == damaged
+
+
+def test_one_of_several_undo_files(disk: Path) -> None:
+    damaged = disk.read_bytes()
+    kept = disk.parent / "kept"
+    words = ["repair", "disk.qcow2", "--all", "--yes", "--undo-file", str(kept)]
+    assert main(words) == 0
+    Path("disk.qcow2.qcow2-undo.1").unlink()  # what points to it
+    assert main(["undo", "disk.qcow2", "--yes"]) == 234
+    assert main(["undo", "disk.qcow2", "--yes", "--undo-file", str(kept)]) == 0
     assert disk.read_bytes() == damaged
 
 

@@ -13,7 +13,7 @@ from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.private_copies import separate_owners
+from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (
@@ -34,6 +34,7 @@ OFFSET = 0x00FF_FFFF_FFFF_FE00
 
 
 def separate(draft: Draft, found: Checked) -> list[str]:
+    refuse_bound_data(found)
     return separate_owners(draft, found, Allocator(draft, found, can_grow=True))
 
 
@@ -203,6 +204,16 @@ def test_zeros_give_way(tmp_path: Path) -> None:
     assert done.word(image.l2_entry_offset(0, 0)) == 1
     assert done.word(image.l2_entry_offset(0, 1)) & OFFSET == image.active.data[1]
     assert done.reasons == {"reuse.entry": 1}
+
+
+def test_without_any_table(tmp_path: Path) -> None:
+    """The L1 table lies where the refcount table does, and leads to no table at all."""
+    image = std_image()
+    image.poke(40, 0x10000)
+    image.poke(0x10000, 0x20200)
+    done = drafted(image, tmp_path, separate)
+    assert done.before.has("cluster.shared")
+    assert (done.writes, done.result) == ([], [])
 
 
 def test_luks_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import open_image
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.allocator import Allocator
@@ -219,8 +221,23 @@ def test_luks_keeps_what_is_shared(tmp_path: Path) -> None:
     """Refcount and flags are made right all the same, so that the next write separates them."""
     image = build(ImageSpec(crypt_method=2, luks=bytes(4096), content={0: Data(1), 1: Data(2)}))
     image.set_l2(0, 1, COPIED | image.active.data[0])
-    path, notes = repaired(image, tmp_path, ALL)
-    assert "LUKS" in notes[0]
+    with pytest.raises(UnsafePlanError, match="LUKS"):
+        repaired(image, tmp_path, ALL)
+    path, _ = repaired(image, tmp_path, replace(ALL, reuse=False))
     assert path.stat().st_size == len(image.data)
     with open_image(path) as opened:
         assert set(check_for_planning(opened).result.tallies) == {"cluster.shared", "refcount.leak"}
+
+
+def test_what_a_later_round_mends_is_not_called_left(tmp_path: Path) -> None:
+    """The table's own cluster is claimed by the guest at first; so says the first round only."""
+    require_qemu()
+    image = sample()
+    image.set_l2(0, 9, image.active.l2[0])
+    at = image.l2_entry_offset(0, 0)
+    image.poke(at, image.peek(at) | 1 << 60)
+    path, notes = repaired(image, tmp_path, ALL)
+    assert not [note for note in notes if "left" in note]
+    assert qemu_check(path).rc == 0
+    with open_image(path) as opened:
+        assert check_for_planning(opened).result.tallies == {}

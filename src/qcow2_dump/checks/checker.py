@@ -16,7 +16,6 @@ import numpy as np
 from qcow2_dump.checks.catalogue import Severity
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import FindingLog
-from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.leaks.triage import LeakJudgement, triage_leaks
 from qcow2_dump.checks.mapping.tree_statistics import tree_statistics
 from qcow2_dump.checks.pass_beyond import check_beyond_end
@@ -52,8 +51,6 @@ class Step:
 class Checker:
     """Checks one image. ``run`` does the work, ``result`` says what was found so far.
 
-    ``history`` is what undo files tell of earlier changes.
-
     ``facts``, ``leaks`` and ``judgement`` (None without leaks) are for planners, which cannot work
     from findings: these are capped.
 
@@ -69,7 +66,6 @@ class Checker:
         deep: bool = False,
         max_findings: int = 1000,
         only: Sequence[Tree] | None = None,
-        history: History = NOTHING_KNOWN,
     ) -> None:
         self._image = image
         self._deep = deep
@@ -80,7 +76,6 @@ class Checker:
         ignored = frozenset[str]() if only is None else _needs_refcounts(image)
         self.log = FindingLog(limit=max_findings, ignored=ignored)
         self.facts = CheckFacts.of(image, self.log, only)
-        self.facts.history = history
 
     def run(self) -> Iterator[Step]:
         """Check the image, step by step. Raises SourceError when it cannot be read."""

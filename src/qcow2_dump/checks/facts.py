@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.findings import FindingLog
-from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.host_space import HostSpace
 from qcow2_dump.checks.mapping.tree_finder import TreeFinder
 from qcow2_dump.checks.refcount_map import RefcountMap
@@ -43,8 +42,7 @@ class CheckFacts:
     ``slots`` and ``tables`` are the L1 entries and the distinct L2 tables of all trees;
     ``regions`` the metadata outside of them. ``references`` counts what refers to each host
     cluster. ``last_data`` is the highest host offset of guest data in bytes, -1 for none.
-    ``refusals`` says, in words, why qemu-img would not open or not finish checking the image;
-    ``history`` what earlier changes left behind.
+    ``refusals`` says, in words, why qemu-img would not open or not finish checking the image.
     """
 
     image: Image
@@ -64,7 +62,6 @@ class CheckFacts:
     inside: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     claimed_blocks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     refusals: list[str] = field(default_factory=list)
-    history: History = NOTHING_KNOWN
 
     @classmethod
     def of(cls, image: Image, log: FindingLog, trees: Iterable[Tree] | None = None) -> "CheckFacts":

@@ -5,7 +5,6 @@ there on they are the same, in both faces.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from qcow2_dump.checks.result import CheckResult
@@ -23,6 +22,7 @@ from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.errors import InterruptedChangeError, Qcow2Error
 from qcow2_dump.events import Progress
 from qcow2_dump.operations.applying import ChangeRun
+from qcow2_dump.operations.changing import open_for_change
 from qcow2_dump.operations.interrupted import interrupted_change
 from qcow2_dump.operations.undoing import UndoRun
 from qcow2_dump.operations.write_requests import (
@@ -79,20 +79,12 @@ def _change(asked: Asked, request: WriteRequest, shown: ShownChange) -> int:
         if bar is not None:
             bar.start(request.image)
         tick = _ticking(bar)
-        with _opened(request, tick) as run:
+        with open_for_change(request, tick=tick) as run:
             if bar is not None:
                 bar.clear()
             if run.writer_seen:
                 warn_of_writer(_speaker(asked, request), request.image)
             return _carry_out(run, asked, shown, tick)
-
-
-def _opened(
-    request: WriteRequest, tick: "Callable[[str, int, int], None] | None"
-) -> AbstractContextManager[Run]:
-    if isinstance(request, UndoRequest):
-        return UndoRun(request)
-    return ChangeRun(request, tick=tick)
 
 
 def _carry_out(
@@ -111,14 +103,16 @@ def _carry_out(
         return status
     if not options.yes and not _consented(run, asked, shown):
         return exit_status.USAGE
-    made = run.apply()
+    who = f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}"
+    try:
+        made = run.apply()
+    except Stopped:
+        complain(f"{who}: interrupted, and the image is as it was")
+        raise
     try:
         result = run.verify(tick=tick)
     except Stopped:
-        complain(
-            f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}: the change is "
-            "complete; only looking at it afterwards was interrupted"
-        )
+        complain(f"{who}: the change is complete; only the look at it afterwards was interrupted")
         raise
     except Qcow2Error:
         complain(f"{who}: the change is complete, but the image could not be looked at afterwards")

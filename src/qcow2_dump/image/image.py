@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from qcow2_dump.errors import NotQcow2Error, UnsupportedError
+from qcow2_dump.image.leftovers import NO_LEFTOVERS, Leftovers
 from qcow2_dump.image.resolver import LookForFiles, Resolver
 from qcow2_dump.image.shown_names import shown
 from qcow2_dump.ondisk.constants import AutoclearFeature
@@ -28,14 +29,21 @@ class Image:
     """A qcow2 image over a source of bytes. A context manager that closes the source.
 
     ``any_feature`` opens an image with unknown incompatible features too: what can then be
-    read of it may mean something else. Raises NotQcow2Error, UnsupportedError or FormatError
+    read of it may mean something else. ``leftovers`` is what is known of earlier changes, from
+    elsewhere than the image. Raises NotQcow2Error, UnsupportedError or FormatError
     when the header cannot be interpreted, SourceError when it cannot be read.
     """
 
     def __init__(
-        self, source: ByteSource, resolver: Resolver | None = None, *, any_feature: bool = False
+        self,
+        source: ByteSource,
+        resolver: Resolver | None = None,
+        *,
+        any_feature: bool = False,
+        leftovers: Leftovers = NO_LEFTOVERS,
     ) -> None:
         self.source = source
+        self.leftovers = leftovers
         self.resolver: Resolver = resolver or LookForFiles()
         if source.size == 0:
             raise NotQcow2Error("not a qcow2 image: the file is empty")

@@ -17,6 +17,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook, Resolver
 from qcow2_dump.image.state_digest import source_digest
 from qcow2_dump.operations.interrupted import refuse_interrupted
+from qcow2_dump.operations.leftovers import KEPT, recall
 from qcow2_dump.operations.planning import needs_image, propose, propose_bytes
 from qcow2_dump.operations.write_requests import (
     CopyRequest,
@@ -140,6 +141,7 @@ class ChangeRun:
         foretold = proposal.after is not None or isinstance(self.request, RepairRequest)
         if self.image is None or not foretold:
             return None
+        recall(self.image)
         checker = Checker(self.image, deep=getattr(self.request, "deep", False))
         for step in checker.run():
             if tick is not None:
@@ -167,6 +169,7 @@ class ChangeRun:
         if isinstance(request, EditRequest | CopyRequest):
             return propose_bytes(request, self._file.source)
         self.image = self._file.image(self._resolver())
+        recall(self.image)
         return propose(request, self.image, can_grow=self._file.can_grow, tick=tick)
 
     def _resolver(self) -> Resolver:
@@ -183,5 +186,7 @@ class ChangeRun:
             plan,
             state_before=source_digest(self._file.source),
             tool_version=__version__,
+            replaced=self.proposal.replaced,
+            extra={KEPT: self.proposal.kept} if self.proposal.kept else {},
             undo_file=options.undo_file,
         )

@@ -19,6 +19,7 @@ from qcow2_dump.events import (
 )
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook
+from qcow2_dump.operations.leftovers import recall
 from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
 from qcow2_dump.operations.second_look import look_again
 from qcow2_dump.operations.writers import look_for_writer
@@ -68,6 +69,7 @@ class CheckRun:
         return settle(self._checker, None) if self._writer_seen else self._checker.result()
 
     def _make_checker(self, image: Image) -> Checker:
+        recall(image)
         return Checker(image, deep=self._deep, max_findings=self._max_findings)
 
     def _run(self) -> Iterator[CheckEvent]:

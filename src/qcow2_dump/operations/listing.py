@@ -44,6 +44,7 @@ from qcow2_dump.events import (
     WriterSeen,
 )
 from qcow2_dump.image.image import Image
+from qcow2_dump.operations.leftovers import recall
 from qcow2_dump.operations.requests import ALL_TREES, DEFAULT_MAX_FINDINGS, DumpWhat
 from qcow2_dump.operations.second_look import look_again
 from qcow2_dump.operations.selection import select_trees
@@ -153,6 +154,7 @@ class ListingRun:
         if listing.what == "tables":
             same = image is self.image
             only = self._trees if same else select_trees(image, listing.snapshot)
+        recall(image)
         return Checker(image, deep=listing.deep, max_findings=listing.max_findings, only=only)
 
     def _check(self, checker: Checker) -> Iterator[Progress]:

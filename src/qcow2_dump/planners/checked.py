@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.leaks.triage import LeakJudgement
 from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.checks.result import CheckResult
@@ -36,14 +35,13 @@ def check_for_planning(
     image: Image,
     *,
     deep: bool = False,
-    history: History = NOTHING_KNOWN,
     tick: Tick | None = None,
 ) -> Checked:
     """Check all of an image. Raises SourceError when it cannot be read.
 
-    ``history`` is what undo files tell of earlier changes; ``deep`` decompresses every stream.
+    ``deep`` decompresses every stream.
     """
-    checker = Checker(image, deep=deep, history=history)
+    checker = Checker(image, deep=deep)
     for step in checker.run():
         if tick is not None:
             tick(step.stage, min(step.done, step.total), step.total)

@@ -119,7 +119,7 @@ class Draft:
 
     def drafted(self) -> Image:
         """The image as it would be. Raises as `Image` does when nobody could read it."""
-        return Image(self.overlay, self.image.resolver)
+        return Image(self.overlay, self.image.resolver, leftovers=self.image.leftovers)
 
     def build(self) -> Plan:
         """The plan. It owns the bytes that were put into the draft."""

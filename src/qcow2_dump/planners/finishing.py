@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.catalogue import Severity
-from qcow2_dump.checks.history import merged_ranges
+from qcow2_dump.checks.leaks.leftovers import merged_ranges
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.leftovers import Leftovers, Ranges
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.plan.model import Field
@@ -33,8 +34,8 @@ __all__ = ["Finisher"]
 # A file of so many clusters is checked in less time than it takes to explain why not.
 _ALWAYS_CHECKED = 1 << 20
 
-# What an undo file names of the clusters that were kept or replaced: each range some 20 bytes.
-_MOST_RANGES = 20_000
+# What an undo file names of the clusters that were kept or replaced, each range some 30 bytes.
+_MOST_RANGES = 1_000
 
 
 @dataclass(slots=True)
@@ -42,13 +43,15 @@ class Finisher:
     """Makes a proposal of a draft.
 
     ``can_grow`` is False for a device. ``predict`` has the result checked even where it is known
-    from the refcounts; ``replaced`` are clusters of structures that the draft gives up knowingly.
+    from the refcounts; ``remember`` says that later checks will know which leaks were kept;
+    ``replaced`` are clusters of structures that the draft gives up knowingly.
     """
 
     found: Checked
     policy: Policy
     can_grow: bool
     predict: bool = False
+    remember: bool = True
     tick: Tick | None = None
 
     def finish(self, draft: Draft, replaced: set[int] | None = None) -> Proposal:
@@ -79,11 +82,12 @@ class Finisher:
         if draft.is_empty and not flagged:
             return Proposal(draft.build(), before=found.result, after=found.result)
         after: CheckResult | None = None
+        kept = _kept(found, final)
         small = found.facts.clusters <= _ALWAYS_CHECKED
         if changed or final.pointers or flagged or self.predict or small:
-            after = self._check(draft)
+            after = self._check(draft, kept)
             if flagged and _clear_flags(draft, after):
-                after = self._check(draft)
+                after = self._check(draft, kept)
         plan = draft.build()
         if not plan.is_empty:
             prove_refcounts(plan, found, drafted, final.changes)
@@ -92,19 +96,23 @@ class Finisher:
             plan,
             before=found.result,
             after=after,
-            kept=_kept(found, final),
+            kept=kept,
             replaced=merged_ranges(
                 np.array(sorted(final.replaced), dtype=np.int64), size, _MOST_RANGES
             ),
         )
 
-    def _check(self, draft: Draft) -> CheckResult:
+    def _check(self, draft: Draft, kept: Ranges) -> CheckResult:
         """The image as it would be, checked in full: over the plan, as it will be written."""
         source = OverlaySource(draft.image.source, draft.build())
-        return check_for_planning(Image(source, draft.image.resolver), tick=self.tick).result
+        known = draft.image.leftovers
+        leftovers = Leftovers(known.kept + kept if self.remember else known.kept, known.replaced)
+        return check_for_planning(
+            Image(source, draft.image.resolver, leftovers=leftovers), tick=self.tick
+        ).result
 
 
-def _kept(found: Checked, final: FinalRefcounts) -> tuple[tuple[int, int], ...]:
+def _kept(found: Checked, final: FinalRefcounts) -> Ranges:
     """The clusters whose refcounts stay too high although nobody called them waste: byte ranges."""
     parts: list[NDArray[np.int64]] = []
     for chunk in final.kept.chunks():

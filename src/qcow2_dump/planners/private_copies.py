@@ -35,7 +35,7 @@ from qcow2_dump.planners.keepers import (
 )
 from qcow2_dump.planners.mapping_changes import L2Rows, put_l1, put_l2
 
-__all__ = ["separate_owners"]
+__all__ = ["refuse_bound_data", "separate_owners"]
 
 _I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
@@ -48,21 +48,23 @@ _OFFSET = np.uint64(L1_OFFSET_MASK)
 _NOTHING = np.uint64(0)
 
 
-def separate_owners(draft: Draft, found: Checked, allocator: Allocator) -> list[str]:
-    """Give every owner of a shared cluster but one a copy of its own.
-
-    The draft must not hold changes of entries yet. Returns sentences about what is copied. Raises
-    UnsafePlanError for an image whose data depends on its place (LUKS) and where there is no room,
-    SourceError when something cannot be read.
-    """
-    header = found.image.header
-    if not found.has("cluster.shared") or header.has_data_file:
-        return []
-    if header.crypt_method == CryptMethod.LUKS:
+def refuse_bound_data(found: Checked) -> None:
+    """Raise UnsafePlanError for shared clusters whose content depends on their place (LUKS)."""
+    if found.has("cluster.shared") and found.image.header.crypt_method == CryptMethod.LUKS:
         raise UnsafePlanError(
             "the image is encrypted with LUKS, whose key stream depends on where a cluster lies: "
             "a copy of a shared cluster could not be read"
         )
+
+
+def separate_owners(draft: Draft, found: Checked, allocator: Allocator) -> list[str]:
+    """Give every owner of a shared cluster but one a copy of its own.
+
+    The draft must not hold changes of entries yet. Returns sentences about what is copied. Raises
+    UnsafePlanError where there is no room, SourceError when something cannot be read.
+    """
+    if not found.has("cluster.shared") or found.image.header.has_data_file:
+        return []
     separator = _Separator(draft, found.facts, Copier(draft, found.facts, allocator))
     separator.separate()
     if not draft.is_empty:
@@ -225,14 +227,14 @@ class _Separator:
             self._draft.put(Stage.NEW, offset, content, field, "reuse.table")
 
     def _switch_l1(self) -> None:
-        use = self._uses.of_slot
-        copy = np.where(use >= 0, self._copies[use], -1)
-        chosen = np.flatnonzero(copy >= 0)
+        chosen = np.flatnonzero(self._uses.of_slot >= 0)
+        copy = self._copies[self._uses.of_slot[chosen]]
+        chosen, copy = chosen[copy >= 0], copy[copy >= 0]
         raw = self._facts.slots.raw[chosen] & ~(_OFFSET | _COPIED)
         put_l1(
             self._draft,
             self._facts,
             chosen,
-            raw | copy[chosen].view(np.uint64),
+            raw | copy.view(np.uint64),
             "reuse.l1-entry",
         )

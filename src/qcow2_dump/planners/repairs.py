@@ -8,7 +8,6 @@ repair has nothing to do the next time.
 from dataclasses import dataclass, replace
 
 from qcow2_dump.checks.catalogue import Severity
-from qcow2_dump.checks.history import NOTHING_KNOWN, History
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
@@ -23,7 +22,7 @@ from qcow2_dump.planners.entries import mend_entries
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
-from qcow2_dump.planners.private_copies import separate_owners
+from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.snapshot_lengths import mend_extra_data_lengths
 from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
@@ -81,17 +80,14 @@ def plan_repair(
     *,
     can_grow: bool,
     predict: bool = False,
-    history: History = NOTHING_KNOWN,
     tick: Tick | None = None,
 ) -> Proposal:
     """Make the plan of a repair.
 
     ``can_grow`` is False for a block device; ``predict`` has the result checked even where it
-    follows from the refcounts; ``history`` is what undo files tell of earlier changes. Raises
-    SourceError when the image cannot be read.
+    follows from the refcounts. Raises SourceError when the image cannot be read.
     """
-    repair = _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick)
-    return repair.plan(history)
+    return _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick).plan()
 
 
 class _Repair:
@@ -110,29 +106,38 @@ class _Repair:
         self._predict = predict
         self._tick = tick
         self._notes: list[str] = []
+        # What the last round could not mend; a later one may.
+        self._left: list[str] = []
 
-    def plan(self, history: History) -> Proposal:
+    def plan(self) -> Proposal:
         """One round after the other, as long as each makes the image better."""
         deep = self._choice.deep
-        found = check_for_planning(self._image, deep=deep, history=history, tick=self._tick)
+        found = check_for_planning(self._image, deep=deep, tick=self._tick)
         title = "repair"
         whole = Proposal(Plan(title, self._image.source.size), before=found.result)
         whole.after = found.result
         spool = whole.plan.spool
+        if self._choice.reuse:
+            refuse_bound_data(found)
         choice, now = self._choice, found
         for _ in range(_MOST_ROUNDS):
             following = self._round(now, choice, spool)
             if following is None:
                 break
             self._add(whole, following)
-            if following.after is None or not _may_go_on(following.after):
+            if following.after is None:
+                break
+            if not _may_go_on(following.after):
+                self._left = []
                 break
             # What leaks is judged by the image as found: later rounds lower nothing.
-            choice = replace(choice, leaks=False, free_orphans=False, drop_snapshots=())
+            choice = replace(
+                choice, leaks=False, free_orphans=False, drop_snapshots=(), drop_bitmaps=False
+            )
             source = OverlaySource(self._image.source, whole.plan)
-            later = Image(source, self._image.resolver)
-            now = check_for_planning(later, deep=deep, history=history, tick=self._tick)
-        whole.notes += dict.fromkeys(self._notes)
+            later = Image(source, self._image.resolver, leftovers=self._image.leftovers)
+            now = check_for_planning(later, deep=deep, tick=self._tick)
+        whole.notes += dict.fromkeys([*self._notes, *self._left])
         self._tell_orphans(whole, found)
         return whole
 
@@ -167,10 +172,18 @@ class _Repair:
     ) -> Proposal:
         draft = Draft(found.image, "repair", spool)
         allocator = Allocator(draft, found, can_grow=self._can_grow, replaces_blocks=policy.rebuild)
-        dropped = _mend(draft, found, choice, allocator)
-        finisher = Finisher(found, policy, self._can_grow, self._predict, self._tick)
+        dropped, notes = _mend(draft, found, choice, allocator)
+        self._left = dropped.notes
+        finisher = Finisher(
+            found,
+            policy,
+            can_grow=self._can_grow,
+            predict=self._predict,
+            remember=not self._choice.gives_up,
+            tick=self._tick,
+        )
         proposal = finisher.finish(draft, replaced_snapshot_table(draft, found))
-        proposal.notes[:0] = dropped.notes
+        proposal.notes[:0] = notes
         proposal.losses, proposal.losses_total = dropped.losses, dropped.losses_total
         return proposal
 
@@ -198,14 +211,20 @@ class _Repair:
             )
 
 
-def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator) -> Dropped:
-    """Draft all changes but those of refcounts and COPIED flags; returns what is lost by them."""
+def _mend(
+    draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator
+) -> tuple[Dropped, list[str]]:
+    """Draft all changes but those of refcounts and COPIED flags.
+
+    Returns what is lost by them, with sentences about what is left, and sentences about the rest.
+    """
     dropped = Dropped()
     notes: list[str] = []
+    left: list[str] = []
     if choice.errors:
         clear_bitmaps_bit(draft, found.image)
         mend_bitmap_tables(draft, found)
-        notes += mend_entries(draft, found)
+        left = mend_entries(draft, found)
     if choice.drop_snapshots:
         notes += drop_snapshot_records(draft, allocator, choice.drop_snapshots)
     if choice.errors:
@@ -218,8 +237,8 @@ def _mend(draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocat
     # Private copies are made of what is in order; if anything was mended, the next round does it.
     if choice.reuse and draft.is_empty:
         notes += separate_owners(draft, found, allocator)
-    dropped.notes[:0] = notes
-    return dropped
+    dropped.notes[:0] = left
+    return dropped, notes
 
 
 def _may_go_on(after: CheckResult) -> bool:

@@ -7,10 +7,15 @@ from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.events import ChangeMade
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.report.advice import advise
 from qcow2_dump.report.commands import command, path
 from qcow2_dump.report.escape import printable
-from qcow2_dump.report.plan_text import extent, note_lines, verdict_line
+from qcow2_dump.report.plan_text import (
+    extent,
+    further_commands,
+    next_lines,
+    note_lines,
+    verdict_line,
+)
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.text import left_lines
 
@@ -47,12 +52,11 @@ def change_report(
     else:
         yield f"{style.strong(printable(made.name))}: {what}"
     yield from note_lines(proposal.notes)
-    yield ""
     if made.undo_file is not None:
+        yield ""
         yield f"  undo file: {printable(made.undo_file)}"
         yield f"  to take it back: {command('undo', path(made.name))}"
-    commands: tuple[str, ...] = ()
+    commands: list[str] = []
     if now.result is not None and now.image is not None:
-        commands = advise(now.result, now.image).commands
-    for position, line in enumerate(commands or (command("check", path(made.name)),)):
-        yield f"  {'next: ' if position == 0 else '      '}{line}"
+        commands = further_commands(now.result, now.image)
+    yield from next_lines(commands or [command("check", path(made.name))])

@@ -14,6 +14,7 @@ from qcow2_dump.ondisk.mapping import L2_OFFSET_MASK, REFCOUNT_TABLE_OFFSET_MASK
 from qcow2_dump.ondisk.refcounts import get_refcount
 from qcow2_dump.plan.model import Field, Plan, Resize, Write
 from qcow2_dump.report.block_numbers import BlockNumbers
+from qcow2_dump.report.escape import printable
 
 __all__ = ["Change", "changes", "counted_reasons"]
 
@@ -23,6 +24,8 @@ Value = int | bytes
 _PIECE = 1 << 16
 # Bytes without a meaning of their own that a change shows.
 _SHOWN_BYTES = 16
+# What else an undo file may claim is shown as bytes.
+_UNIT_BITS = frozenset({1, 2, 4, 8, 16, 32, 64, 128})
 
 
 class Change(NamedTuple):
@@ -54,12 +57,12 @@ class Change(NamedTuple):
             return "length of the file"
         if self.name is not None:
             return f"{self.name} (file offset {self.offset:#x})"
-        table = f"{_KINDS.get(self.kind, self.kind.replace('_', ' '))} {self.table:#x}"
         if self.unit is None:
-            return f"{_article(self.kind)}{self.length:,} bytes at file offset {self.offset:#x}"
+            return f"{_kind(self.kind)}: {self.length:,} bytes at file offset {self.offset:#x}"
         if self.cluster is not None:
             return f"refcount of cluster {self.cluster:,} (file offset {self.offset:#x})"
         guest = "" if self.guest_offset is None else f", guest {self.guest_offset:#x}"
+        table = f"{_kind(self.kind)} {self.table:#x}"
         return f"{table}, entry {self.unit:,} (file offset {self.offset:#x}{guest})"
 
     @property
@@ -141,7 +144,7 @@ def _of_step(step: Write | Resize) -> Iterator[Change]:
         yield Change(step.reason, "file", 0, 0, 0, step.old, step.new)
     elif _is_header(step.field):
         yield from _of_header(step)
-    elif not step.field.unit_bits:
+    elif step.field.unit_bits not in _UNIT_BITS:
         old, new = step.old.read(0, _SHOWN_BYTES), step.new.read(0, _SHOWN_BYTES)
         field = step.field
         yield Change(step.reason, field.kind, field.table, step.offset, step.length, old, new)
@@ -255,5 +258,6 @@ def _bytes(value: Value, length: int) -> str:
     return f"{shown} ..." if length > len(value) else shown
 
 
-def _article(kind: str) -> str:
-    return f"{_KINDS.get(kind, kind.replace('_', ' '))}: "
+def _kind(kind: str) -> str:
+    """What a structure is called; of an undo file, this may be any text."""
+    return _KINDS.get(kind) or printable(kind.replace("_", " "), 40)

@@ -5,12 +5,13 @@ how the image will be, and as the last line the next command to type.
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import GuestLoss, Proposal
+from qcow2_dump.report.advice import advise
 from qcow2_dump.report.changes import Change, changes, counted_reasons
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.reason_words import for_the_guest, what_is_done
@@ -19,7 +20,16 @@ from qcow2_dump.report.summary import verdict_words
 from qcow2_dump.report.text import left_lines
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["PlanOptions", "extent", "note_lines", "nothing_to_do", "plan_report", "verdict_line"]
+__all__ = [
+    "PlanOptions",
+    "extent",
+    "further_commands",
+    "next_lines",
+    "note_lines",
+    "nothing_to_do",
+    "plan_report",
+    "verdict_line",
+]
 
 _WIDTH = 96
 _SHOWN_LOSSES = 20
@@ -67,15 +77,35 @@ def plan_report(
 def nothing_to_do(
     name: str, proposal: Proposal, image: Image | None, style: Style, *, left: bool = False
 ) -> Iterator[str]:
-    """The lines of a plan without any change; ``left`` adds what is wrong with the image."""
-    if proposal.before is not None and image is not None:
-        yield verdict_line(name, proposal.before, image, style)
-        yield "  nothing to do"
-        if left:
-            yield from left_lines(proposal.before, image, style)
-    else:
+    """The lines of a plan without any change; of a damaged image, also what comes next.
+
+    ``left`` adds what is wrong with the image.
+    """
+    if proposal.before is None or image is None:
         yield f"{style.strong(printable(name))}: nothing to do"
+        yield from note_lines(proposal.notes)
+        return
+    yield verdict_line(name, proposal.before, image, style)
+    yield "  nothing to do"
+    if left:
+        yield from left_lines(proposal.before, image, style)
     yield from note_lines(proposal.notes)
+    yield from next_lines(further_commands(proposal.before, image))
+
+
+def further_commands(result: CheckResult, image: Image) -> list[str]:
+    """What else may be done about an image after what could be done was done."""
+    lines = advise(result, image).commands
+    # Such a repair was just made, or found to have nothing to do.
+    return [line for line in lines if not line.startswith("qcow2-dump repair ")]
+
+
+def next_lines(commands: Sequence[str]) -> Iterator[str]:
+    """The last lines of a report: what to type."""
+    for position, line in enumerate(commands):
+        if position == 0:
+            yield ""
+        yield f"  {'next: ' if position == 0 else '      '}{line}"
 
 
 def extent(proposal: Proposal) -> str:
@@ -108,7 +138,7 @@ def _groups(proposal: Proposal, image: Image | None, options: PlanOptions) -> It
     style = options.style
     for reason, count in counts.items():
         yield ""
-        yield f"  {style.strong(reason)}   {counted(count, 'change')}"
+        yield f"  {style.strong(printable(reason, 40))}   {counted(count, 'change')}"
         for words in (what_is_done(reason), for_the_guest(reason)):
             if words is not None:
                 yield from _wrapped(words, "      ", style)

@@ -14,6 +14,7 @@ from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Triage
 from qcow2_dump.checks.leaks.gaps import Gaps, find_gaps
+from qcow2_dump.checks.leaks.leftovers import clusters_within
 from qcow2_dump.checks.leaks.lost_references import lost_by_active
 from qcow2_dump.checks.leaks.orphans import examine_leaks, stale_bitmap_clusters, tables_in_slack
 from qcow2_dump.checks.leaks.stream_overlaps import overlapping_streams
@@ -124,9 +125,9 @@ def triage_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> Le
 
 def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> LeakJudgement:
     """Look for every reason to keep leaks; reports lost and empty tables on the way."""
-    size = facts.space.cluster_size
+    size, leftovers = facts.space.cluster_size, facts.image.leftovers
     stale = stale_bitmap_clusters(facts, leaks)
-    for clusters in facts.history.replaced_clusters(size, leaks.unreferenced).chunks():
+    for clusters in clusters_within(leftovers.replaced, size, leaks.unreferenced).chunks():
         stale.add(clusters)
     contents = examine_leaks(facts, leaks, stale)
     gaps = find_gaps(facts, leaks)
@@ -136,8 +137,8 @@ def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> Lea
     if not _hides_a_backing_file(facts):
         for clusters in contents.blank.chunks():
             spared.add(clusters)
-    remembered = facts.history.kept_clusters(size, leaks.overcounted)
-    for clusters in facts.history.kept_clusters(size, leaks.unreferenced).chunks():
+    remembered = clusters_within(leftovers.kept, size, leaks.overcounted)
+    for clusters in clusters_within(leftovers.kept, size, leaks.unreferenced).chunks():
         remembered.add(clusters[~spared.contains(clusters)])
     return LeakJudgement(
         doubts=tuple(_doubts(facts, leaks, sharing, len(contents.tables), gaps, empty)),

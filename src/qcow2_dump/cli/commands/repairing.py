@@ -79,7 +79,7 @@ def _undo_options(options: Options) -> None:
     options.add_argument(
         "--finish", action="store_true", help="bring an interrupted change to its end instead"
     )
-    add_writing(options)
+    add_writing(options, "use this undo file, not the last one beside the image")
 
 
 def _undo(arguments: Namespace) -> Asked:

@@ -9,8 +9,10 @@ from qcow2_dump.operations.write_requests import DEFAULT_MAX_CHANGES, WriteOptio
 __all__ = ["add_writing", "write_options"]
 
 
-def add_writing(options: Options) -> None:
-    """How a change is made."""
+def add_writing(
+    options: Options, undo_file: str = "write the undo file there, not beside the image"
+) -> None:
+    """How a change is made; ``undo_file`` says what is done with that file."""
     group = options.add_argument_group("how it is done")
     group.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
     group.add_argument(
@@ -21,9 +23,7 @@ def add_writing(options: Options) -> None:
         help="show at most N changes (default: %(default)s); all are counted",
     )
     group.add_argument("--yes", action="store_true", help="do not ask before writing")
-    group.add_argument(
-        "--undo-file", metavar="PATH", help="write the undo file there, not beside the image"
-    )
+    group.add_argument("--undo-file", metavar="PATH", help=undo_file)
     group.add_argument("--no-undo", action="store_true", help="write no undo file")
     group.add_argument(
         "--force-unlocked", action="store_true", help="go on where the image cannot be locked"

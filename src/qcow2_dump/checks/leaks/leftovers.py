@@ -1,42 +1,12 @@
-"""What earlier changes by this program left in an image, as their undo files tell.
-
-A repair takes away reasons for doubt: once a mapping is mended, nothing shows any more that some
-leaked clusters might have belonged there. What was kept for that reason is remembered.
-"""
-
-from dataclasses import dataclass
+"""Leaked clusters that earlier changes by this program left, as far as it is known."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.image.leftovers import Ranges
 
-__all__ = ["NOTHING_KNOWN", "History", "merged_ranges"]
-
-Ranges = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Ranges of the file in bytes: ``(start, end)``.
-
-    ``kept`` are leaked clusters that an earlier repair took for possible guest data, and
-    ``replaced`` structures that an earlier change gave up.
-    """
-
-    kept: Ranges = ()
-    replaced: Ranges = ()
-
-    def kept_clusters(self, cluster_size: int, within: BitSet) -> BitSet:
-        """The members of a set of host clusters that were kept."""
-        return _within(self.kept, cluster_size, within)
-
-    def replaced_clusters(self, cluster_size: int, within: BitSet) -> BitSet:
-        """The members of a set of host clusters that were replaced."""
-        return _within(self.replaced, cluster_size, within)
-
-
-NOTHING_KNOWN = History()
+__all__ = ["clusters_within", "merged_ranges"]
 
 
 def merged_ranges(clusters: NDArray[np.int64], cluster_size: int, most: int) -> Ranges:
@@ -53,7 +23,8 @@ def merged_ranges(clusters: NDArray[np.int64], cluster_size: int, most: int) -> 
     return tuple(pairs)
 
 
-def _within(ranges: Ranges, cluster_size: int, within: BitSet) -> BitSet:
+def clusters_within(ranges: Ranges, cluster_size: int, within: BitSet) -> BitSet:
+    """The members of a set of host clusters that lie in some byte ranges."""
     found = BitSet(within.size)
     if not ranges:
         return found
