@@ -1,6 +1,7 @@
 """`repair` and ``-R``: shown, agreed to, done, told; and the exit status of each."""
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +11,7 @@ from qcow2_dump.cli.main import main
 from scripts.generate_docs import DOCS
 from tests.builder.built import BuiltImage
 from tests.builder.std import std_image
+from tests.cli.running import run
 from tests.cli.terminal import run_on_terminal
 
 SCHEMA = json.loads((DOCS / "plan.schema.json").read_text(encoding="utf-8"))
@@ -242,6 +244,7 @@ def test_given_up_ranges_are_listed_first(disk: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert "given up: 1 range of the guest's disk" in shown
     assert "guest 0x10000-0x1ffff" in shown
+    assert shown.index("given up") < shown.index("l2.dropped")
     main(["repair", "disk.qcow2", "--drop-unusable", "--dry-run", "--json"])
     found = document(capsys)
     assert found["losses"][0]["guest_offset"] == 0x10000  # type: ignore[index]
@@ -284,3 +287,37 @@ def test_what_comes_next_where_nothing_can_be_mended(
     assert "nothing to do" in shown
     # Not the repair that was just found to have nothing to do.
     assert shown.endswith("  next: qcow2-dump explain l2.beyond-end\n")
+
+
+def test_a_name_that_rules_the_terminal(disk: Path) -> None:
+    low().write_to(disk.parent / "a\x1b[31mb\u202e")
+    code, out, shown = run_on_terminal("n\n", "repair", "a\x1b[31mb\u202e", "--all")
+    assert code == 234
+    assert "\x1b" not in out + shown
+    assert "\u202e" not in out + shown
+
+
+def test_json_on_a_terminal_asks_apart_from_it(disk: Path) -> None:
+    low().write_to(disk)
+    code, out, shown = run_on_terminal("y\n", "repair", "disk.qcow2", "--all", "--json")
+    assert code == 0
+    found = json.loads(out)
+    jsonschema.validate(found, SCHEMA)
+    assert found["applied"]
+    assert "refcount of cluster 6" in shown
+    assert "[y/N]" in shown
+
+
+def test_json_of_the_classic_option(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    low().write_to(disk)
+    assert main(["-R", "all", "--json", "disk.qcow2"]) == 0
+    assert document(capsys)["applied"]
+
+
+def test_a_pipe_that_is_closed_before_the_plan_was_shown(disk: Path) -> None:
+    before = low().write_to(disk).read_bytes()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        assert run("repair", "disk.qcow2", "--all", stdout=closed).returncode == 141
+    assert disk.read_bytes() == before

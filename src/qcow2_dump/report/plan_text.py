@@ -1,6 +1,6 @@
 """A plan for people: what would be done and why, what the guest gains or loses, what comes next.
 
-Calm and in this order: how the image is, the changes by reason, what is given up, what is kept,
+Calm and in this order: how the image is, what is given up, the changes by reason, what is kept,
 how the image will be, and as the last line the next command to type.
 """
 
@@ -62,8 +62,9 @@ def plan_report(
         yield f"  would be done: {extent(proposal)}"
     else:
         yield f"{style.strong(printable(name))}: would be done: {extent(proposal)}"
-    yield from _groups(proposal, image, options)
+    # What is lost for good comes before everything else.
     yield from _losses(proposal, style)
+    yield from _groups(proposal, image, options)
     yield from note_lines(proposal.notes)
     if proposal.after is not None and image is not None:
         label, words = verdict_words(proposal.after, image)
