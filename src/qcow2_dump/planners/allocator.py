@@ -97,7 +97,7 @@ def _growth_limit(found: Checked, *, blocks: bool, snapshots: bool) -> int:
     facts = found.facts
     if found.has("bitmap.beyond-end", "file.truncated"):
         return facts.clusters
-    limit = _table_limit(facts, snapshots=snapshots)
+    limit = _table_limit(facts, blocks=blocks, snapshots=snapshots)
     for offsets, lengths in _pointers(found, blocks=blocks):
         ends = offsets + lengths
         beyond = ends >= facts.space.end + facts.space.cluster_size
@@ -109,13 +109,15 @@ def _growth_limit(found: Checked, *, blocks: bool, snapshots: bool) -> int:
     return max(limit, facts.clusters)
 
 
-def _table_limit(facts: CheckFacts, *, snapshots: bool) -> int:
+def _table_limit(facts: CheckFacts, *, blocks: bool, snapshots: bool) -> int:
     """The cluster up to which the file may grow without showing more of any table than now."""
     space = facts.space
     limit = 1 << (63 - space.cluster_bits)
     for region in facts.regions:
         end = region.offset + region.length
         if end <= space.length or not (snapshots or _is_active(region)):
+            continue
+        if region.kind == "refcount_table" and not blocks:
             continue
         if region.offset < space.end or not space.is_beyond(region.offset, region.length):
             return facts.clusters

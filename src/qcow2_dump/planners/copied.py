@@ -21,9 +21,8 @@ from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.mapping_changes import (
     certain_references,
-    changeable_tables,
+    flaggable_tables,
     sensible_slots,
-    sensible_tables,
 )
 from qcow2_dump.planners.policy import CopiedPolicy
 from qcow2_dump.planners.refcounts import FinalRefcounts
@@ -67,7 +66,7 @@ def copied_out_of_reach(drafted: Checked) -> BitSet:
     held = BitSet(facts.references.size)
     out = facts.tables.walked & (facts.tables.active != 0)
     if out.any():
-        out &= ~(changeable_tables(facts, certain_references(facts)) & sensible_tables(facts))
+        out &= ~flaggable_tables(facts, certain_references(facts))
     if not out.any() or facts.image.header.has_data_file:
         return held
     for batch in read_l2_batches(facts.image.source, facts.image.geometry, facts.tables):
@@ -133,8 +132,7 @@ class _Planner:
     def plan_l2(self) -> int:
         """The entries of all L2 tables of the active layer."""
         facts = self._facts
-        owned = changeable_tables(facts, self._references) & sensible_tables(facts)
-        owned &= facts.tables.active != 0
+        owned = flaggable_tables(facts, self._references) & (facts.tables.active != 0)
         changed = 0
         for batch in read_l2_batches(self._draft.overlay, facts.image.geometry, facts.tables):
             rows = np.flatnonzero(owned[batch.tables])

@@ -27,6 +27,7 @@ __all__ = [
     "certain_references",
     "changeable_slots",
     "changeable_tables",
+    "flaggable_tables",
     "put_l1",
     "put_l2",
     "sensible_slots",
@@ -44,6 +45,8 @@ _WIDEST_COUNTER = 64
 
 # So many entries that lead nowhere say nothing of the rest of a table yet.
 _FEW_WRONG = 4
+# In a table that is one for sure, one in so many entries leads nowhere.
+_SURE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,25 @@ def tables_among(tables: L2Tables, chosen: NDArray[np.bool_]) -> L2Tables:
     found = tables.untouched()
     found.walked = tables.walked & chosen
     return found
+
+
+def flaggable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.bool_]:
+    """Which L2 tables may have COPIED flags changed: bool[tables].
+
+    Beside those that can be changed in any way also tables that a guest entry claims as well, if
+    nearly all that they hold leads somewhere: then the other claim is the wrong one.
+    """
+    tables, space = facts.tables, facts.space
+    wrong = tables.unaligned + tables.invalid
+    held = np.zeros(references.size, dtype=np.bool_)
+    for region in facts.regions:
+        if not space.is_beyond(region.offset, region.length):
+            held[slice(*space.span(region.offset, region.length))] = True
+    held[facts.cluster_indices(facts.stored.offsets[facts.claimed_blocks])] = True
+    found = tables.walked & ~tables.misread
+    found &= ~held[np.where(found, tables.offset >> space.cluster_bits, 0)]
+    found &= wrong * _SURE <= tables.used
+    return found | (changeable_tables(facts, references) & sensible_tables(facts))
 
 
 def sensible_tables(facts: CheckFacts) -> NDArray[np.bool_]:

@@ -111,11 +111,16 @@ def _as_found(image: Image, entry: SnapshotEntry) -> bytes:
 
 
 def replaced_snapshot_table(draft: Draft, found: Checked) -> set[int]:
-    """The clusters of the old table, where the draft has another and it certainly was one."""
+    """The clusters of the old table, where the draft has another and nobody can miss them.
+
+    It certainly was a table, or there are only zeros.
+    """
     table, space = found.image.snapshot_table, found.facts.space
     unchanged = draft.drafted().header.snapshots_offset == table.offset
-    if unchanged or not table.entries or found.has(*_NO_TABLE):
+    if unchanged or not table.entries or space.is_beyond(table.offset, table.length):
         return set()
-    if space.is_beyond(table.offset, table.length):
-        return set()
-    return set(range(*space.span(table.offset, table.length)))
+    clusters = range(*space.span(table.offset, table.length))
+    if found.has(*_NO_TABLE):
+        size = space.cluster_size
+        return {c for c in clusters if not any(found.image.source.read(c * size, size))}
+    return set(clusters)
