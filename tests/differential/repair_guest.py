@@ -170,12 +170,13 @@ class Share:
     """How much of a guest's disk is as it was.
 
     `kept` are the clusters of the undamaged image that read the same, out of so many; `wrong` is
-    how many read otherwise, those included where nothing was.
+    how many read otherwise, those included where nothing was. `snapshots` is how many there are.
     """
 
     kept: frozenset[Cluster]
     of: int
     wrong: int
+    snapshots: int = 0
 
     @property
     def percent(self) -> float:
@@ -186,7 +187,8 @@ class Share:
 def share(before: Guest, after: Guest) -> Share:
     """Compare the guest of an image with that of the undamaged one, over all trees."""
     if after.cluster_size != before.cluster_size:
-        return Share(frozenset(), len(before.clusters), len(before.clusters))
+        every = len(before.clusters)
+        return Share(frozenset(), every, every, len(after.names))
     matching = _matching_trees(before, after)
     kept = frozenset(
         (tree, number)
@@ -198,7 +200,8 @@ def share(before: Guest, after: Guest) -> Share:
         tree in back and (back[tree], number) not in before.clusters
         for tree, number in after.clusters
     )
-    return Share(kept, len(before.clusters), len(before.clusters) - len(kept) + extra)
+    wrong = len(before.clusters) - len(kept) + extra
+    return Share(kept, len(before.clusters), wrong, len(after.names))
 
 
 def _matching_trees(before: Guest, after: Guest) -> dict[int, int]:

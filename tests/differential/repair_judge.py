@@ -24,6 +24,13 @@ LOOKS_FREE = {
 """Damages that may leave nothing which tells guest data from a leak, and why (docs/triage.md)."""
 
 
+NO_ROOM = {
+    "lazy-64k+several+0": "entries name the very end of the file, which must not grow then",
+    "snapshots-64k+snapshot-table+0": "as above; QEMU writes records of snapshots without an ID",
+}
+"""Cases that ours leaves although QEMU goes on, over what may be guest data, and why."""
+
+
 @dataclass(frozen=True)
 class State:
     """An image: what qemu-img finds in it, and how much of the guest's disk is as it was.
@@ -84,6 +91,12 @@ class Outcome:
     changed: bool
     later: Later = field(default_factory=Later)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether QEMU's repair took away what could be read before it."""
+        before, after = self.damaged.share, self.theirs.share
+        return bool(before.kept - after.kept) or after.snapshots < before.snapshots
+
 
 def complaints(outcome: Outcome) -> list[str]:
     """Everything that is not as it has to be; empty when all is well."""
@@ -107,9 +120,9 @@ def _of_the_run(outcome: Outcome) -> Iterator[str]:
 
 def _of_the_tables(outcome: Outcome) -> Iterator[str]:
     ours, theirs, before = outcome.ours, outcome.theirs, outcome.damaged
-    if theirs.mended and not ours.mended:
+    if theirs.mended and not ours.mended and not (outcome.gave_up or outcome.name in NO_ROOM):
         yield f"corrupt: qemu-img mends it, ours leaves {_words(ours.totals)}: {_said(outcome.ran)}"
-    if not theirs.mended and not ours.mended:
+    elif not ours.mended:
         yield from _of_what_is_left(outcome)
     if before.totals is not None:
         if ours.totals is None:
@@ -144,6 +157,8 @@ def _of_the_guest(outcome: Outcome) -> Iterator[str]:
     # By punching holes QEMU may make less of what is read through a table that is none.
     if ours.wrong > damaged.wrong:
         yield f"guest: {ours.wrong} clusters wrong, {damaged.wrong} before, of {ours.of}"
+    if ours.snapshots < damaged.snapshots:
+        yield f"guest: {ours.snapshots} snapshots of {damaged.snapshots}"
     lost = damaged.kept - ours.kept
     if lost:
         yield f"guest: {len(lost)} clusters given up that could be read: {sorted(lost)[:4]}"
@@ -162,7 +177,8 @@ def _of_freeing(outcome: Outcome) -> Iterator[str]:
     freed = outcome.later.freed
     if freed is None:
         return
-    if outcome.theirs.mended and not outcome.theirs.leaks and freed.leaks:
+    rival = outcome.theirs
+    if rival.mended and not rival.leaks and freed.leaks and not outcome.gave_up:
         yield f"free-orphans: {freed.leaks} leaks left, qemu-img leaves none"
     if outcome.ours.mended and not freed.mended:
         yield f"free-orphans: left {_words(freed.totals)}"

@@ -121,6 +121,19 @@ def test_what_is_left_has_to_be_said() -> None:
     ]
 
 
+def test_what_costs_guest_data_need_not_be_mended() -> None:
+    """QEMU gets there by giving up what could be read; ours leaves it, and says so."""
+    left = replace(LEFT, theirs=state(lost=2, free=5))
+    assert complaints(left) == []
+    assert complaints(replace(left, ran=Ran(6, "done\n", ""))) == ["left: not said: l2.unaligned"]
+    assert complaints(replace(left, theirs=state(lost=1, free=5)))
+    snapshot = replace(LEFT.damaged, share=replace(share(1), snapshots=1))
+    ours = replace(LEFT.ours, share=replace(share(1), snapshots=1))
+    wiped = replace(left, theirs=state(lost=1, free=5), damaged=snapshot, ours=ours)
+    assert complaints(wiped) == []
+    assert complaints(replace(wiped, ours=LEFT.ours)) == ["guest: 0 snapshots of 1"]
+
+
 def test_a_refusal_needs_a_reason() -> None:
     refused = replace(
         LEFT, damaged=REFUSED, theirs=REFUSED, ours=REFUSED, check=None, changed=False
