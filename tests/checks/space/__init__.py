@@ -1,0 +1,1 @@
+"""Tests of the passes: each finding where it belongs, and nowhere else."""

@@ -1,0 +1,92 @@
+"""A survey of many images, sound and damaged, against the check's counts and a plain recount."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.survey import Survey
+from qcow2_dump.checks.space.users import trees_in
+from qcow2_dump.errors import Qcow2Error
+from tests.builder.std import std_image
+from tests.checks.space.surveys import surveyed
+from tests.support.images import SAMPLES, Sample
+from tests.support.recount import NotCountable, Recount
+
+
+@pytest.mark.parametrize("sample", SAMPLES[::2], ids=lambda sample: sample.name)
+def test_users_are_those_that_the_tables_name(sample: Sample, tmp_path: Path) -> None:
+    path = sample.make(tmp_path)
+    refused = () if sample.sound else (Qcow2Error, NotCountable)
+    with suppress(*refused), surveyed(path) as survey:
+        _has_users_where_there_are_references(survey)
+        _adds_up(survey)
+        if not survey.facts.tables.misread.any():
+            _knows_the_trees(survey, path)
+
+
+def _has_users_where_there_are_references(survey: Survey) -> None:
+    referenced = survey.facts.references.counts != 0
+    assert ((survey.uses.codes != 0) == referenced).all()
+
+
+def _adds_up(survey: Survey) -> None:
+    clusters = survey.space.clusters
+    for number in (1, 7, 10_000):
+        cells = survey.host_map(number)
+        assert cells.shares.sum() == clusters
+        assert (cells.shares.sum(axis=1) == np.diff(cells.bounds)).all()
+        assert bool(cells.damaged.any()) == bool(survey.damaged)
+    leaked = np.count_nonzero(survey.leaks.unreferenced.flags(0, clusters))
+    assert survey.host_map(1).shares.sum(axis=0)[Kind.LEAKED] == leaked
+
+
+def _knows_the_trees(survey: Survey, path: Path) -> None:
+    expected: dict[int, set[int]] = defaultdict(set)
+    image = Recount(path)
+    for tree in image.trees:
+        number = 0 if tree.index is None else tree.index + 1
+        usable = survey.facts.trees[number].usable and tree.l1_size
+        if usable:
+            first = tree.l1_offset // image.size
+            for cluster in range(first, -(-(tree.l1_offset + 8 * tree.l1_size) // image.size)):
+                expected[cluster].add(number)
+    for entry in image.entries:
+        number = 0 if entry.tree is None else entry.tree + 1
+        if entry.state not in ("used", "unaligned") or (image.data_file and entry.type):
+            continue
+        length = image.size
+        if entry.type == "compressed":
+            if entry.bitmap:
+                continue
+            sectors = entry.raw >> (62 - (image.bits - 8)) & ((1 << (image.bits - 8)) - 1)
+            length = 512 * (sectors + 1) - entry.host % 512
+        for cluster in range(entry.host // image.size, (entry.host + length - 1) // image.size + 1):
+            expected[cluster].add(number)
+    masks = survey.uses.users.masks
+    found = {
+        cluster: {i for i in range(len(image.trees)) if trees_in(masks[code]) >> i & 1}
+        for cluster, code in enumerate(survey.uses.codes.tolist())
+        if trees_in(masks[code])
+    }
+    inside = {c: trees for c, trees in expected.items() if c < survey.uses.size}
+    assert found == inside
+
+
+def test_damage_is_complete_though_findings_are_capped(tmp_path: Path) -> None:
+    built = std_image()
+    for index in range(100, 150):
+        built.set_l2(0, index, 1 << 40)
+    for index in range(150, 160):
+        built.set_l2(0, index, 2)
+    path = built.write_to(tmp_path / "t.qcow2")
+    with surveyed(path) as full, surveyed(path, max_findings=0) as capped:
+        clusters = range(full.space.clusters)
+        every = np.array(clusters)
+        assert full.damaged.contains(every).any()
+        assert capped.damaged.contains(every).tolist() == full.damaged.contains(every).tolist()
