@@ -11,6 +11,7 @@ from qcow2_dump.planners.snapshot_plans import (
     plan_snapshots_deleted,
     plan_snapshots_kept,
 )
+from tests.corpus.qemu import SECRET, create_encrypted
 from tests.planners.carrying_out import carry_out, prefixes
 from tests.support.qemu import (
     qemu_check,
@@ -256,19 +257,16 @@ def test_encrypted_data_stays_readable(tmp_path: Path) -> None:
     """The key stream of LUKS goes by host offsets, and no data moves."""
     require_qemu()
     path = tmp_path / "t.qcow2"
-    secret = ("--object", "secret,id=key,data=password")
-    options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
-    created = ("create", "-q", "-f", "qcow2", *secret, "-o", options, path, "1M")
-    assert run_tool("qemu-img", *created).returncode == 0
-    opened = f"driver=qcow2,file.filename={path},encrypt.key-secret=key"
+    create_encrypted(path, 1 << 20, "luks")
+    opened = f"driver=qcow2,file.filename={path},encrypt.key-secret=s"
 
     def guest(*commands: str) -> None:
         flags = [part for command in commands for part in ("-c", command)]
-        done = run_tool("qemu-io", *secret, "--image-opts", *flags, opened)
+        done = run_tool("qemu-io", *SECRET, "--image-opts", *flags, opened)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def snapshot(*action: str) -> None:
-        done = run_tool("qemu-img", "snapshot", *secret, "--image-opts", *action, opened)
+        done = run_tool("qemu-img", "snapshot", *SECRET, "--image-opts", *action, opened)
         assert done.returncode == 0, done.stderr
 
     guest("write -P 1 0 1M")
@@ -278,4 +276,4 @@ def test_encrypted_data_stays_readable(tmp_path: Path) -> None:
     guest("read -P 1 0 1M", "write -P 3 0 64k")
     applied(path, 0)
     guest("read -P 2 0 512k", "read -P 1 512k 512k")
-    assert qemu_check_encrypted(path, "luks", "password").rc == 0
+    assert qemu_check_encrypted(path, "luks", "abc").rc == 0

@@ -131,7 +131,8 @@ def flaggable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.b
     wrong = tables.unaligned + tables.invalid
     held = np.zeros(references.size, dtype=np.bool_)
     for region in facts.regions:
-        if not space.is_beyond(region.offset, region.length):
+        # The key region of LUKS is found by its length, which a flipped bit makes large.
+        if region.kind != "luks" and not space.is_beyond(region.offset, region.length):
             held[slice(*space.span(region.offset, region.length))] = True
     held[facts.cluster_indices(facts.stored.offsets[facts.claimed_blocks])] = True
     found = tables.walked & ~tables.misread

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_REFCOUNT_TABLE_BYTES
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
+from qcow2_dump.planners.mapping_changes import certain_references
 from qcow2_dump.planners.refcount_targets import RefcountTargets
 
 __all__ = ["BlockLayout", "lay_out_blocks"]
@@ -67,7 +69,9 @@ def lay_out_blocks(
     counted in ``targets``. Raises UnsafePlanError where there is no room.
     """
     _forget_reached_blocks(found.facts, drafted.facts, targets)
-    planner = _Planner(found, targets, allocator, rebuild=rebuild)
+    # Where nothing is replaced, what is certainly no table does not make a block unusable.
+    certain = None if rebuild else certain_references(drafted.facts)
+    planner = _Planner(found, targets, allocator, certain)
     return planner.lay_out(drafted.facts.clusters)
 
 
@@ -81,12 +85,17 @@ def _forget_reached_blocks(
 
 class _Planner:
     def __init__(
-        self, found: Checked, targets: RefcountTargets, allocator: Allocator, *, rebuild: bool
+        self,
+        found: Checked,
+        targets: RefcountTargets,
+        allocator: Allocator,
+        certain: RefcountMap | None,
     ) -> None:
         self._facts: CheckFacts = found.facts
         self._targets = targets
         self._allocator = allocator
-        self._rebuild = rebuild
+        self._certain = certain
+        self._rebuild = certain is None
         self._bits = found.facts.space.cluster_bits
         self._per_block = found.image.geometry.refcounts_per_block
         self._per_cluster = found.image.geometry.cluster_size // 8
@@ -124,8 +133,15 @@ class _Planner:
         good = facts.claimed_blocks.copy()
         chosen = np.flatnonzero(good)
         indices = facts.cluster_indices(facts.stored.offsets[chosen])
-        good[chosen] = np.array([self._targets.references(c) == 1 for c in indices.tolist()], bool)
+        good[chosen] = np.array([self._is_alone(c) for c in indices.tolist()], bool)
         return good
+
+    def _is_alone(self, cluster: int) -> bool:
+        """Whether a cluster has exactly one reference."""
+        if self._certain is None:
+            return self._targets.references(cluster) == 1
+        changes = self._targets.changes.get(cluster, 0)
+        return int(self._certain.counts[cluster]) + changes == 1
 
     def _table_offset(self) -> int | None:
         return self._facts.image.header.refcount_table_offset if self._table_usable else None
@@ -142,7 +158,7 @@ class _Planner:
         own = self._table_clusters()
         if not own or own.stop > self._facts.space.clusters:
             return False
-        return all(self._targets.references(cluster) == 1 for cluster in own)
+        return all(self._is_alone(cluster) for cluster in own)
 
     def _needed(self, clusters: int) -> set[int]:
         """Blocks that have to hold a refcount and have no place for it."""

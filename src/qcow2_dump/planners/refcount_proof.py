@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcow2_dump.checks.stored import StoredRefcounts
 from qcow2_dump.errors import UnsafePlanError
@@ -20,24 +21,36 @@ def prove_refcounts(
     """Read the refcounts as the plan leaves them, and compare them with the counts.
 
     Raises UnsafePlanError where one is below the references of its cluster although it was not
-    before. ``drafted`` counted the references of the image as it will be, but for the ``changes``
-    that new and replaced refcount blocks make, by cluster.
+    before, or although the plan itself refers to the cluster anew. ``drafted`` counted the
+    references of the image as it will be, but for the ``changes`` that new and replaced refcount
+    blocks make, by cluster.
     """
     after = StoredRefcounts(Image(OverlaySource(found.image.source, plan), found.image.resolver))
     counts = drafted.facts.references.counts
     freed = np.array([c for c, times in changes.items() if times < 0], dtype=np.int64)
     maximum = np.uint64(found.image.geometry.refcount_max)
+    earlier = found.facts.references.counts
     before = found.facts.stored.chunks(drafted.facts.clusters)
     for was, will in zip(before, after.chunks(drafted.facts.clusters), strict=True):
-        counted = np.minimum(counts[was.first : was.end].astype(np.uint64), maximum)
-        stored = np.zeros(len(counted), np.uint64) if was.values is None else was.values
-        target = np.zeros(len(counted), np.uint64) if will.values is None else will.values
-        fallen = np.flatnonzero((target < counted) & (target < stored))
-        fallen = fallen[~np.isin(fallen + was.first, freed)]
-        if len(fallen):
-            cluster = was.first + int(fallen[0])
+        length = was.end - was.first
+        counted = np.minimum(_padded(counts[was.first : was.end], length), maximum)
+        referred = np.minimum(_padded(earlier[was.first : was.end], length), maximum)
+        stored = np.zeros(length, np.uint64) if was.values is None else was.values
+        target = np.zeros(length, np.uint64) if will.values is None else will.values
+        wrong = np.flatnonzero(
+            (target < counted) & ((target < stored) | ((counted > referred) & (counted > stored)))
+        )
+        wrong = wrong[~np.isin(wrong + was.first, freed)]
+        if len(wrong):
+            at = int(wrong[0])
             raise UnsafePlanError(
-                f"the plan would lower the refcount of cluster {cluster} from "
-                f"{int(stored[fallen[0]])} to {int(target[fallen[0]])} although it has "
-                f"{int(counted[fallen[0]])} references: this is a fault of qcow2-dump"
+                f"cluster {was.first + at} would have {int(counted[at])} references and a refcount "
+                f"of {int(target[at])}: the refcounts have to be repaired first"
             )
+
+
+def _padded(counts: NDArray[np.unsignedinteger], length: int) -> NDArray[np.uint64]:
+    """Counts of a stretch, zeros behind those that there are: uint64[length]."""
+    padded = np.zeros(length, dtype=np.uint64)
+    padded[: len(counts)] = counts
+    return padded
