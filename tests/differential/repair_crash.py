@@ -103,8 +103,8 @@ class Mapped:
 class Judged:
     """An image as the judge knows it. Raises `Unreadable`."""
 
-    def __init__(self, data: bytes | bytearray) -> None:
-        self.tables = Tables(Held(data))
+    def __init__(self, data: bytes | bytearray, was: Tables | None = None) -> None:
+        self.tables = Tables(Held(data), was)
         self.missing = self._missing()
         self.stale = self._stale()
         self.trees = {tree.ident: self._mapped(tree) for tree in self.tables.trees}
@@ -156,7 +156,7 @@ class CrashJudge:
     def faults(self, state: bytes | bytearray) -> list[str]:
         """What is worse than in the image as found; empty when nothing is."""
         try:
-            now = Judged(state)
+            now = Judged(state, self.before.tables)
         except Unreadable as error:
             return [f"nobody can read it: {error}"]
         return [*self._refcounts(now), *self._flags(now), *self._mapping(now)]

@@ -78,10 +78,15 @@ class Unreadable(Exception):  # noqa: N818 - no error: nobody could read this im
 
 
 class Tables:
-    """The tables of an image. Raises `Unreadable`."""
+    """The tables of an image. Raises `Unreadable`.
 
-    def __init__(self, image: Bytes) -> None:
+    Given what the image was, refcount structures that lay past its end then are none now either,
+    as long as what points there is the same: a file that grew has only zeros in their place.
+    """
+
+    def __init__(self, image: Bytes, was: Tables | None = None) -> None:
         self.image = image
+        self.was = was
         self.end = -(-image.length // 512) * 512
         self._read_header()
         self.trees = tuple(self._trees())
@@ -193,14 +198,25 @@ class Tables:
     @cached_property
     def refcount_table(self) -> U64:
         """The entries of the refcount table; none where it cannot be used."""
-        offset, size = self.get(48), self.get(56, 4) * self.cluster_size
+        offset, size = self.refcount_table_place
         good = size <= MOST_REFCOUNT_TABLE and self.usable(offset) and offset + size < FARTHEST
+        if self.was is not None and (offset, size) == self.was.refcount_table_place:
+            good = good and self.was.usable(offset)
         return self.array(offset, size // 8 if good else 0)
+
+    @property
+    def refcount_table_place(self) -> tuple[int, int]:
+        """Where the header says that the refcount table is, and how many bytes it has."""
+        return self.get(48), self.get(56, 4) * self.cluster_size
 
     def blocks(self) -> list[tuple[int, int]]:
         """Index and offset of each refcount block that can be read."""
         offsets = (self.refcount_table & ~np.uint64(0x1FF)).astype(np.int64)
         good = (offsets > 0) & (offsets % self.cluster_size == 0) & (offsets < self.end)
+        if self.was is not None:
+            before = self.was.refcount_table[: len(offsets)]
+            same = before == self.refcount_table[: len(before)]
+            good[: len(before)] &= ~(same & (offsets[: len(before)] >= self.was.end))
         return [(int(at), int(offsets[at])) for at in np.flatnonzero(good)]
 
     @cached_property

@@ -167,6 +167,21 @@ def test_what_was_wrong_before_is_no_fault(sound: bytes) -> None:
     assert CrashJudge(sound, sound).faults(found) != []
 
 
+def test_a_file_grown_over_a_bogus_block(sound: bytes, make: Make) -> None:
+    """The block was none before, and is none as long as the entry is the same."""
+    image = bytearray(sound)
+    image[0x10000:0x10008] = END.to_bytes(8, "big")
+    found = bytes(image)
+    block = sound[BLOCK : BLOCK + 16] + b"\0\1" + bytes(0x10000 - 18)
+    grown = make(found).add(Resize(END, END + 0x10000, "grow")).barrier()
+    assert grown.put_bytes(END, block).faults(found) == set()
+    # The same growth over an entry that maps guest data makes it data.
+    image = bytearray(sound)
+    image[L2 : L2 + 8] = END.to_bytes(8, "big")
+    found = bytes(image)
+    assert make(found).add(Resize(END, END + 0x10000, "grow")).faults(found) == {"refcount"}
+
+
 def test_a_lost_snapshot(tmp_path: Path, make: Make) -> None:
     path = tmp_path / "image.qcow2"
     qemu.create(path, 1 << 20)

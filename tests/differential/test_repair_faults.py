@@ -84,7 +84,7 @@ def test_a_write_fails_in_the_middle(disk: Path) -> None:
     """A limit inside of the image: some writes succeed, a later one does not."""
     before = disk.read_bytes()
     failed = 0
-    for size in range(32 * KIB, len(before), 256 * KIB):
+    for size in range(32 * KIB, len(before), 512 * KIB):
         ran = limited(disk, *REPAIR, size=size)
         if ran.status == 0:
             continue

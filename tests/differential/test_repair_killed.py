@@ -19,7 +19,7 @@ from qcow2_dump.storage.writable import WritableFile
 from tests.cli.running import COMMAND, environment
 from tests.corpus import qemu
 from tests.corpus.base import KIB, MIB, sparse_copy
-from tests.corpus.cases import fixed_cases, materialize
+from tests.corpus.cases import Case, fixed_cases, materialize
 from tests.corpus.damages import DAMAGES
 from tests.corpus.imagefile import ImageFile
 from tests.corpus.layout import COPIED, Layout
@@ -137,7 +137,7 @@ def _stop_at_first_write(path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", STOPPED, ids=lambda case: case.name)
-def test_every_crash_can_be_taken_back_and_finished(case, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_every_crash_can_be_taken_back_and_finished(case: Case, tmp_path: Path) -> None:
     """The undo file as it is on the disk, against states as a power loss leaves them."""
     path = materialize(case, tmp_path)
     original, goal = path.read_bytes(), _repaired(path, tmp_path)
