@@ -24,6 +24,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/guide.md",
+    "docs/repair.md",
     "docs/python-api.md",
     "docs/json.md",
     "docs/differences.md",
