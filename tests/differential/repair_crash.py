@@ -103,11 +103,31 @@ class Mapped:
 class Judged:
     """An image as the judge knows it. Raises `Unreadable`."""
 
-    def __init__(self, data: bytes | bytearray, was: Tables | None = None) -> None:
-        self.tables = Tables(Held(data), was)
+    def __init__(
+        self,
+        data: bytes | bytearray,
+        was: Judged | None = None,
+        blocks: Collection[int] = (),
+    ) -> None:
+        self.tables = Tables(Held(data), was.tables if was else None)
+        self.nonsense = was.nonsense if was else self._nonsense(blocks)
         self.missing = self._missing()
         self.stale = self._stale()
         self.trees = {tree.ident: self._mapped(tree) for tree in self.tables.trees}
+
+    def _nonsense(self, blocks: Collection[int]) -> frozenset[tuple[bytes | None, int]]:
+        """Trees and L1 indices that lead to what holds another table, or the header."""
+        tables = self.tables
+        leading = [(tree, *tables.l2_tables(tree)) for tree in tables.trees]
+        named = tables.table_references.copy()
+        for _, _, offsets in leading:
+            np.add.at(named, offsets // tables.cluster_size, -1)
+        others = [*np.flatnonzero(named > 0).tolist(), *blocks]
+        return frozenset(
+            (tree.ident, at)
+            for tree, indices, offsets in leading
+            for at in indices[np.isin(offsets // tables.cluster_size, others)].tolist()
+        )
 
     def _missing(self) -> NDArray[np.int64]:
         """By how much the stored refcount of each cluster is below its references."""
@@ -143,20 +163,27 @@ class Judged:
             plain |= _U(COPIED)
         value = np.where(packed, found.value & ~_U(COPIED), found.value & plain)
         leads = (value != 0) | (found.bitmap != 0)
+        nonsense = [at for ident, at in self.nonsense if ident == tree.ident]
+        leads &= ~np.isin(found.guest // self.tables.l2_entries, nonsense)
         return Mapped(found.guest[leads], value[leads], found.bitmap[leads])
 
 
 class CrashJudge:
-    """Says what a crash took away, given the image as found and as it is in the end."""
+    """Says what a crash took away, given the image as found and as it is in the end.
 
-    def __init__(self, original: bytes, final: bytes | bytearray) -> None:
-        self.before = Judged(original)
-        self.final = Judged(final)
+    `blocks` are clusters known to be refcount blocks, whatever else claims them.
+    """
+
+    def __init__(
+        self, original: bytes, final: bytes | bytearray, blocks: Collection[int] = ()
+    ) -> None:
+        self.before = Judged(original, blocks=blocks)
+        self.final = Judged(final, self.before)
 
     def faults(self, state: bytes | bytearray) -> list[str]:
         """What is worse than in the image as found; empty when nothing is."""
         try:
-            now = Judged(state, self.before.tables)
+            now = Judged(state, self.before)
         except Unreadable as error:
             return [f"nobody can read it: {error}"]
         return [*self._refcounts(now), *self._flags(now), *self._mapping(now)]
@@ -210,21 +237,26 @@ class CrashJudge:
 def overwritten(original: bytes, plan: Plan, blocks: Collection[int] = ()) -> list[str]:
     """Writes over what may be guest data: mapped clusters, or such that nothing refers to.
 
-    `blocks` are clusters known to be refcount blocks, whatever else claims them.
+    Each write is judged by the image as it is when its stage begins. `blocks` are clusters known
+    to be refcount blocks, whatever else claims them.
     """
-    tables = Tables(Held(original))
-    named = tables.table_references > 0
-    named[[cluster for cluster in blocks if cluster < len(named)]] = True
-    data = tables.data_references > 0
-    counts = tables.block_references > 0
-    found = []
-    for write in plan.writes():
-        first, last = write.offset // tables.cluster_size, (write.end - 1) // tables.cluster_size
-        for cluster in range(first, min(last, tables.clusters - 1) + 1):
-            if data[cluster] and not named[cluster]:
-                found.append(f"a write for {write.reason} into guest data, cluster {cluster}")
-            elif not (named[cluster] or counts[cluster]):
-                content = tables.image.read(cluster * tables.cluster_size, tables.cluster_size)
-                if any(content):
-                    found.append(f"a write for {write.reason} over orphan cluster {cluster}")
+    found: list[str] = []
+    disk = bytearray(original)
+    for stage in stages(plan):
+        tables = Tables(Held(disk))
+        for write in stage:
+            if isinstance(write, Write):
+                found += _overwrites(tables, write, blocks)
+        apply_steps(disk, stage)
     return found
+
+
+def _overwrites(tables: Tables, write: Write, blocks: Collection[int]) -> Iterator[str]:
+    size = tables.cluster_size
+    for cluster in range(write.offset // size, (write.end - 1) // size + 1):
+        if cluster >= tables.clusters or cluster in blocks or tables.table_references[cluster]:
+            continue
+        if tables.data_references[cluster]:
+            yield f"a write for {write.reason} into guest data, cluster {cluster}"
+        elif not tables.block_references[cluster] and any(tables.image.read(cluster * size, size)):
+            yield f"a write for {write.reason} over orphan cluster {cluster}"

@@ -79,7 +79,7 @@ def faults_of(path: Path, planner: Planner, most: int, blocks: Collection[int] =
         final = bytearray(original)
         apply_steps(final, plan.steps)
         try:
-            judge = CrashJudge(original, final)
+            judge = CrashJudge(original, final, blocks)
         except Unreadable:
             return found
         back = plan.inverse("back", "undo")

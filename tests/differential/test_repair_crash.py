@@ -37,6 +37,12 @@ def _cases(*damages: str) -> list[Case]:
     return found if FULL else found[:: len(damages) * 4]
 
 
+def blocks_of(case: Case) -> set[int]:
+    """The clusters of the refcount blocks before the damage."""
+    layout = layout_of(case.base)
+    return {slot.target // layout.cluster_size for slot in layout.refcount_table}
+
+
 COSTLY: list[tuple[Planner, list[Case]]] = [
     (repair_with(reuse=True), _cases("l2-duplicate", "l2-to-metadata", "l1-duplicate")),
     (repair_with(drop_unusable=True), _cases("l2-outside", "l2-unaligned", "l1-outside")),
@@ -51,7 +57,7 @@ SNAPSHOTS = [base for base in BASES if "snapshots" in base.traits]
 def test_stopped_anywhere(case: Case, tmp_path: Path) -> None:
     path = materialize(case, tmp_path)
     try:
-        assert faults_of(path, repair, SUBSETS) == set()
+        assert faults_of(path, repair, SUBSETS, blocks_of(case)) == set()
     finally:
         shutil.rmtree(path.parent)
 
@@ -63,10 +69,8 @@ def test_stopped_anywhere(case: Case, tmp_path: Path) -> None:
 )
 def test_stopped_where_something_is_given_up(planner: Planner, case: Case, tmp_path: Path) -> None:
     path = materialize(case, tmp_path)
-    layout = layout_of(case.base)
-    blocks = {slot.target // layout.cluster_size for slot in layout.refcount_table}
     try:
-        assert faults_of(path, planner, SUBSETS, blocks) == set()
+        assert faults_of(path, planner, SUBSETS, blocks_of(case)) == set()
     finally:
         shutil.rmtree(path.parent)
 
@@ -92,5 +96,5 @@ def test_stopped_while_a_snapshot_rescues(damage: str, tmp_path: Path) -> None:
     cases = [c for c in all_cases() if c.damage.name == damage and "snapshots" in c.base.traits]
     for case in cases if FULL else cases[:3]:
         path = materialize(case, tmp_path)
-        assert faults_of(path, apply_first, SUBSETS) == set(), case.name
+        assert faults_of(path, apply_first, SUBSETS, blocks_of(case)) == set(), case.name
         shutil.rmtree(path.parent)

@@ -65,7 +65,8 @@ def test_reuse_separates_and_loses_nothing(case: Case, tmp_path: Path) -> None:
     after = state_of(case, path)
     assert after.share.kept >= before.share.kept, ran
     assert after.stored.intact >= before.stored.intact, ran
-    if shared and not case.base.encrypted:
+    # The key stream depends on the place, and in a data file the place is the guest's.
+    if shared and not (case.base.encrypted or layout_of(case.base).data_file):
         assert "cluster.shared" not in codes(path), ran
     assert_taken_back(path, original, ran)
     shutil.rmtree(path.parent)
@@ -77,12 +78,12 @@ def test_reuse_separates_and_loses_nothing(case: Case, tmp_path: Path) -> None:
 def test_drop_unusable_drops_what_nobody_can_read(case: Case, tmp_path: Path) -> None:
     """Afterwards QEMU finds nothing wrong, and all that could be read still can."""
     path = materialize(case, tmp_path)
-    original, before = path.read_bytes(), read_guest(path)
+    original, before = path.read_bytes(), state_of(case, path)
     ran = run(*REPAIR, "--drop-unusable", path)
-    assert readable(read_guest(path)) >= readable(before), ran
-    totals = oracle.check(path, encrypted=case.base.encrypted).totals
-    assert totals is not None, ran
-    assert totals["corruptions"] == totals["check-errors"] == 0, ran
+    after = state_of(case, path)
+    assert after.share.kept >= before.share.kept, ran
+    assert after.stored.safe >= before.stored.safe, ran
+    assert after.mended, ran
     assert_taken_back(path, original, ran)
     shutil.rmtree(path.parent)
 
