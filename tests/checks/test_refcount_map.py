@@ -72,6 +72,27 @@ def test_counts_and_owners(made: list[tuple[Claim, int]]) -> None:
     assert set(found.shared.first(SIZE).tolist()) == shared
 
 
+@given(
+    st.lists(st.tuples(claims(), st.integers(0, 3)), max_size=12), st.integers(0, SIZE), st.data()
+)
+def test_a_window_holds_a_part_of_the_whole(
+    made: list[tuple[Claim, int]], first: int, data: st.DataObject
+) -> None:
+    end = data.draw(st.integers(first, SIZE))
+    whole, window = RefcountMap(SIZE, 32), RefcountMap(SIZE, 32, first=first, end=end)
+    for claim, way in made:
+        count(whole, claim, way)
+        count(window, claim, way)
+    assert window.counts.tolist() == whole.counts[first:end].tolist()
+    assert not window.overflowed
+    shared = set(whole.shared.first(SIZE).tolist()) & set(range(first, end))
+    assert {first + at for at in window.shared.first(SIZE).tolist()} == shared
+    assert window.last_claimed == whole.last_claimed == bool(whole.counts[-1])
+    inside = np.arange(first, end)
+    assert window.unused(inside).tolist() == (whole.counts[inside] == 0).tolist()
+    assert window.several(inside).tolist() == (whole.counts[inside] > 1).tolist()
+
+
 @given(st.lists(claims(), max_size=12))
 def test_narrow_counters_tell_that_they_wrapped(made: list[Claim]) -> None:
     found = RefcountMap(SIZE, 8)

@@ -32,6 +32,10 @@ from qcow2_dump.operations.write_requests import (
         ["check", "--max-findings", "-1", "disk.qcow2"],
         ["check", "--max-findings", "many", "disk.qcow2"],
         ["check", "--max-findings", "9" * 5000, "disk.qcow2"],
+        ["check", "--memory", "512X", "disk.qcow2"],
+        ["check", "--memory", "M", "disk.qcow2"],
+        ["check", "--memory", "-1M", "disk.qcow2"],
+        ["check", "--memory", "16777216T", "disk.qcow2"],
         ["check", "--exit-like", "fsck", "disk.qcow2"],
         ["check", "--dee", "disk.qcow2"],
         ["dump", "a.qcow2", "b.qcow2"],
@@ -133,6 +137,23 @@ def test_options_become_a_request() -> None:
     )
     assert (asked.json, asked.color, asked.classic) == (False, "auto", None)
     assert parse(["check", "a"]).request == CheckRequest(images=("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("64k", 64 << 10),
+        ("512M", 512 << 20),
+        ("0x1G", 1 << 30),
+        ("2T", 2 << 40),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse(["check", "--memory", text, "a"]).request == CheckRequest(
+        images=("a",), memory=size
+    )
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,20 @@ def test_requests_that_make_no_sense() -> None:
         CheckRequest(images=())
     with pytest.raises(RequestError):
         CheckRequest(images=("a",), max_findings=-1)
+    with pytest.raises(RequestError):
+        CheckRequest(images=("a",), memory=-1)
+
+
+def test_a_small_budget_walks_more_often_and_finds_the_same(image: Image) -> None:
+    with pytest.raises(RequestError):
+        check(image, memory=-1)
+    generous, small = check(image), check(image, memory=0)
+    assert small.result == generous.result
+    stages = [
+        [e.stage for e in run if isinstance(e, Progress)]
+        for run in (check(image), check(image, memory=0))
+    ]
+    assert stages[0].count("tables") < stages[1].count("tables")
 
 
 def test_a_writer_who_came_and_went_during_a_check_leaves_it_unsettled(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcow2_dump.checks.catalogue import Severity
+from qcow2_dump.checks.counting import count_and_compare, walk_trees
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import FindingLog
 from qcow2_dump.checks.leaks.triage import LeakJudgement, triage_leaks
@@ -22,30 +22,19 @@ from qcow2_dump.checks.pass_beyond import check_beyond_end
 from qcow2_dump.checks.pass_bitmaps import check_bitmaps
 from qcow2_dump.checks.pass_deep import check_streams
 from qcow2_dump.checks.pass_header import check_header
-from qcow2_dump.checks.pass_l1 import check_l1, claim_l2_tables
-from qcow2_dump.checks.pass_l2 import check_l2
-from qcow2_dump.checks.pass_refcounts import LeakMap, check_blocks, compare_refcounts
-from qcow2_dump.checks.pass_regions import claim_regions
+from qcow2_dump.checks.pass_refcounts import LeakMap
 from qcow2_dump.checks.pass_sharing import SharingFacts, check_sharing
 from qcow2_dump.checks.pass_snapshots import check_snapshots
 from qcow2_dump.checks.result import CheckResult, LeakTriage
+from qcow2_dump.checks.steps import Step, steps_of
 from qcow2_dump.checks.trees import Tree
+from qcow2_dump.checks.windows import Windows
 from qcow2_dump.image.image import Image
 
-__all__ = ["Checker", "Step"]
+__all__ = ["Checker"]
 
-_WIDEST_COUNTER = 64
 # Just below what glibc lets the threshold rise to.
 _SCRATCH_BYTES = 30 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far a stage has come: bytes of metadata done, out of all that it will read."""
-
-    stage: str
-    done: int
-    total: int
 
 
 class Checker:
@@ -57,6 +46,9 @@ class Checker:
     Given ``only`` some of its trees, nothing can be said of refcounts and of what depends on
     them: COPIED flags, leaks, clusters with several owners. The header, the snapshot table, the
     bitmaps and the tables of these trees are judged.
+
+    With ``memory``, a budget in bytes, clusters are counted window by window where all of them
+    would not fit, and ``facts`` is left without the counts that planners and listings need.
     """
 
     def __init__(
@@ -66,10 +58,12 @@ class Checker:
         deep: bool = False,
         max_findings: int = 1000,
         only: Sequence[Tree] | None = None,
+        memory: int | None = None,
     ) -> None:
         self._image = image
         self._deep = deep
         self._only = only
+        self._memory = memory
         self._complete = False
         self.judgement: LeakJudgement | None = None
         self.leaks = LeakMap(0)
@@ -85,11 +79,11 @@ class Checker:
         check_snapshots(facts)
         check_bitmaps(facts)
         clusters = facts.space.clusters + 1
-        yield from _steps("refcounts", self._block_bytes, facts.stored.note_ones(clusters))
+        yield from steps_of("refcounts", self._block_bytes, facts.stored.note_ones(clusters))
         if self._only is None:
             yield from self._compare()
         else:
-            yield from self._walk(facts)
+            yield from walk_trees(facts)
             if self._deep:
                 yield from self._read_streams()
         self._complete = True
@@ -97,42 +91,18 @@ class Checker:
     def _compare(self) -> Iterator[Step]:
         """All that takes a walk over every tree."""
         facts = self.facts
-        yield from self._count_references()
         self.leaks = LeakMap(facts.references.size)
-        yield from _steps("comparing", self._block_bytes, compare_refcounts(facts, self.leaks))
+        windows = Windows.of(facts, self._memory)
+        yield from count_and_compare(facts, self.leaks, windows)
         check_beyond_end(facts)
         sharing = SharingFacts()
-        yield from _steps("owners", self._table_bytes, check_sharing(facts, sharing))
+        yield from steps_of("owners", self._table_bytes, check_sharing(facts, sharing))
         if self._deep:
             yield from self._read_streams()
         self.judgement = triage_leaks(facts, self.leaks, sharing)
 
     def _read_streams(self) -> Iterator[Step]:
-        yield from _steps("streams", self._table_bytes, check_streams(self.facts))
-
-    def _count_references(self) -> Iterator[Step]:
-        """Walk everything that refers to clusters; the refcount blocks claim theirs last."""
-        yield from self._walk(self.facts)
-        yield from self._recount(with_blocks=False)
-        check_blocks(self.facts)
-        yield from self._recount(with_blocks=True)
-
-    def _recount(self, *, with_blocks: bool) -> Iterator[Step]:
-        """Count again with wider counters while any of them wrapped."""
-        facts = self.facts
-        while facts.references.overflowed and facts.references.bits < _WIDEST_COUNTER:
-            # Everything was judged in the first walk: this one only counts.
-            counting = facts.recounting(facts.references.bits * 2)
-            yield from self._walk(counting)
-            if with_blocks:
-                check_blocks(counting)
-            facts.references = counting.references
-
-    def _walk(self, facts: CheckFacts) -> Iterator[Step]:
-        claim_regions(facts)
-        check_l1(facts)
-        claim_l2_tables(facts)
-        yield from _steps("tables", self._table_bytes, check_l2(facts))
+        yield from steps_of("streams", self._table_bytes, check_streams(self.facts))
 
     @property
     def _block_bytes(self) -> int:
@@ -174,11 +144,6 @@ def _needs_refcounts(image: Image) -> frozenset[str]:
         # COPIED is part of every entry into a data file, whose clusters have no refcounts.
         return frozenset({"l1.copied"})
     return frozenset({"l1.copied", "l2.copied"})
-
-
-def _steps(stage: str, total: int, work: Iterator[int]) -> Iterator[Step]:
-    for done in work:
-        yield Step(stage, done, total)
 
 
 def _keep_scratch_memory() -> None:

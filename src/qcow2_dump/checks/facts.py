@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.findings import FindingLog
 from qcow2_dump.checks.host_space import HostSpace
+from qcow2_dump.checks.kept_references import CountedReferences, KeptReferences
 from qcow2_dump.checks.mapping.tree_finder import TreeFinder
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.result import RefcountStatistics, Statistics, TableStatistics
@@ -41,7 +42,9 @@ class CheckFacts:
 
     ``slots`` and ``tables`` are the L1 entries and the distinct L2 tables of all trees;
     ``regions`` the metadata outside of them. ``references`` counts what refers to each host
-    cluster. ``last_data`` is the highest host offset of guest data in bytes, -1 for none.
+    cluster, at least of the window that is being counted, and ``kept`` is what is kept of all
+    windows where there are several. ``only_counting`` is True of a walk over what another one has
+    judged already. ``last_data`` is the highest host offset of guest data in bytes, -1 for none.
     ``refusals`` says, in words, why qemu-img would not open or not finish checking the image.
     """
 
@@ -62,6 +65,8 @@ class CheckFacts:
     inside: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     claimed_blocks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     refusals: list[str] = field(default_factory=list)
+    kept: KeptReferences | None = None
+    only_counting: bool = False
 
     @classmethod
     def of(cls, image: Image, log: FindingLog, trees: Iterable[Tree] | None = None) -> "CheckFacts":
@@ -87,22 +92,32 @@ class CheckFacts:
     @property
     def clusters(self) -> int:
         """Host clusters to compare: those of the file, and one more when something claims it."""
-        return self.space.clusters + int(self.references.counts[-1] != 0)
+        claimed = self.references.last_claimed
+        if self.kept is not None:
+            claimed |= self.kept.last_claimed
+        return self.space.clusters + int(claimed)
+
+    @property
+    def counted(self) -> CountedReferences:
+        """The references of all clusters, once everything has been counted."""
+        return self.references if self.kept is None else self.kept
 
     def refuse(self, reason: str) -> None:
         """Note why qemu-img would not open the image, or would not finish."""
         self.refusals.append(reason)
 
-    def recounting(self, bits: int) -> "CheckFacts":
+    def recounting(self, bits: int, first: int = 0, end: int | None = None) -> "CheckFacts":
         """The same image, to be counted once more with counters of ``bits`` bits.
 
-        What the first walk found out stays where it is: this one is not asked for anything else.
+        Of the clusters ``first`` to ``end`` only, if these are given. What the first walk found
+        out stays where it is: this one is not asked for anything else.
         """
         return replace(
             self,
             log=FindingLog(limit=0),
             tables=self.tables.untouched(),
-            references=RefcountMap(self.references.size, bits),
+            references=RefcountMap(self.references.size, bits, first=first, end=end),
+            only_counting=True,
             statistics=Statistics(),
             refcounts=RefcountStatistics(),
             refcount_table=TableStatistics(),

@@ -76,7 +76,8 @@ class _Walk:
         regular = ~odd
         tables.used[batch.tables[regular]] += np.count_nonzero(mapped[regular], axis=1)
         self._claim(batch, plain)
-        self._check_active(batch, mapped)
+        if not facts.only_counting:
+            self._check_active(batch, mapped)
 
     def _odd_rows(
         self, batch: L2Batch, mapped: NDArray[np.uint64], bits: NDArray[np.uint64]

@@ -1,8 +1,4 @@
-"""Refcount blocks, and the stored refcounts against the counted ones (format sections 8.5, 8.6).
-
-The blocks claim their own clusters last, when everything else has been counted; only then can
-any of them be compared.
-"""
+"""The stored refcounts against the counted ones (format sections 8.5, 8.6)."""
 
 from collections.abc import Iterator
 
@@ -12,10 +8,10 @@ from numpy.typing import NDArray
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Finding, Table
+from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.stored import StoredChunk
-from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_RESERVED_MASK
 
-__all__ = ["LeakMap", "check_blocks", "compare_refcounts"]
+__all__ = ["LeakMap", "RefcountComparison"]
 
 
 class LeakMap:
@@ -27,99 +23,32 @@ class LeakMap:
         self.overcounted = BitSet(clusters)
 
 
-def check_blocks(facts: CheckFacts) -> None:
-    """Judge the entries of the refcount table, and count the claims of their blocks."""
-    stored, space = facts.stored, facts.space
-    entries = stored.entries
-    reserved = (entries & np.uint64(REFCOUNT_TABLE_RESERVED_MASK)) != 0
-    unaligned = (stored.offsets & np.uint64(space.cluster_size - 1)) != 0
-    clusters = stored.offsets >> np.uint64(space.cluster_bits)
-    beyond = ~reserved & ~unaligned & (clusters >= np.uint64(facts.clusters))
-    claims = ~reserved & ~unaligned & ~beyond & (stored.offsets != 0)
-    statistics = facts.refcount_table
-    statistics.unaligned = int(np.count_nonzero(unaligned | reserved))
-    statistics.invalid = int(np.count_nonzero(beyond))
-    statistics.used = int(np.count_nonzero(claims))
-    statistics.unused = len(entries) - statistics.unaligned - statistics.invalid - statistics.used
-    _report_entries(facts, "refcount.table-reserved", reserved, "has reserved bits set")
-    _report_entries(
-        facts, "refcount.table-unaligned", unaligned & ~reserved, "points to an unaligned offset"
-    )
-    _report_entries(facts, "refcount.block-beyond-end", beyond, "points past the end of the file")
-    facts.claimed_blocks = claims
-    _claim_blocks(facts, claims)
-
-
-def _claim_blocks(facts: CheckFacts, claims: NDArray[np.bool_]) -> None:
-    chosen = np.flatnonzero(claims)
-    if not len(chosen):
-        return
-    references, maximum = facts.references, facts.image.geometry.refcount_max
-    clusters = facts.cluster_indices(facts.stored.offsets[chosen])
-    _, first = np.unique(clusters, return_index=True)
-    again = np.ones(len(chosen), dtype=np.bool_)
-    again[first] = references.counts[clusters[first]] != 0
-    references.claim(clusters, 1, 1)
-    if maximum == 1:
-        # A one-bit counter stays at 1: QEMU counts an overflow there instead.
-        again[:] = False
-    mask = np.zeros(len(claims), dtype=np.bool_)
-    mask[chosen[again]] = True
-    _report_entries(
-        facts, "refcount.block-shared", mask, "points to a block whose cluster has other owners"
-    )
-
-
-def _report_entries(facts: CheckFacts, code: str, mask: NDArray[np.bool_], what: str) -> None:
-    chosen = np.flatnonzero(mask)
-    start = facts.image.header.refcount_table_offset
-
-    def make(i: int) -> Finding:
-        index = int(chosen[i])
-        raw = int(facts.stored.entries[index])
-        return Finding(
-            code=code,
-            message=f"refcount table entry {index}: {raw:#018x} {what}",
-            offset=start + 8 * index,
-            table=Table("refcount_table", start),
-            count=1,
-            value=raw,
-            cluster=raw >> facts.space.cluster_bits if code == "refcount.block-shared" else None,
-        )
-
-    facts.log.add_many(code, len(chosen), make, count=len(chosen))
-
-
-def compare_refcounts(facts: CheckFacts, leaks: LeakMap) -> Iterator[int]:
-    """Compare every cluster's stored refcount with its references. Yields bytes read so far."""
-    comparison = _Comparison(facts, leaks)
-    done = 0
-    for chunk in facts.stored.chunks(facts.clusters):
-        comparison.take(chunk)
-        done += (chunk.end - chunk.first) * facts.image.geometry.refcount_bits // 8
-        yield done
-    comparison.finish()
-
-
-class _Comparison:
-    """Stored against counted refcounts, piece by piece in host order."""
+class RefcountComparison:
+    """Stored against counted refcounts, window by window in host order."""
 
     def __init__(self, facts: CheckFacts, leaks: LeakMap) -> None:
         self._facts = facts
         self._leaks = leaks
         self._highest = 0
         self._maximum = facts.image.geometry.refcount_max
+        # Clusters in use of the block in which the last piece ended, where it has no refcounts.
+        self._used_before = 0
 
-    def take(self, chunk: StoredChunk) -> None:
+    def compare(self, references: RefcountMap) -> Iterator[int]:
+        """Compare the clusters of the next window. Yields the bytes read so far, of all windows."""
+        end = min(references.end, self._facts.clusters)
+        for chunk in self._facts.stored.chunks(end, references.first):
+            self._take(chunk, references.between(chunk.first, chunk.end))
+            yield chunk.end * self._facts.image.geometry.refcount_bits // 8
+
+    def _take(self, chunk: StoredChunk, counted: NDArray[np.unsignedinteger]) -> None:
         """Compare one piece."""
-        counted = self._saturate(
-            chunk.first, self._facts.references.counts[chunk.first : chunk.end]
-        )
+        counted = self._saturate(chunk.first, counted)
         if len(chunk.unreadable):
             counted = self._report_unreadable(chunk, counted)
         stored = chunk.values
         if stored is None:
-            if not counted.any():
+            if not counted.any() and not self._used_before:
                 return
             stored = np.zeros(len(counted), dtype=np.uint8)
         if len(chunk.missing):
@@ -238,8 +167,9 @@ class _Comparison:
         """Report the blocks that cannot be read; returns the counts without what they cover."""
         facts = self._facts
         per_block = facts.image.geometry.refcounts_per_block
-        first = chunk.unreadable * per_block
-        end = np.minimum(first + per_block, chunk.end)
+        begin = chunk.unreadable * per_block
+        behind = np.minimum(begin + per_block, facts.clusters)
+        first, end = np.maximum(begin, chunk.first), np.minimum(behind, chunk.end)
         counted = counted.copy()
         for start, stop in zip(first.tolist(), end.tolist(), strict=True):
             piece = counted[start - chunk.first : stop - chunk.first]
@@ -249,29 +179,40 @@ class _Comparison:
             piece[:] = 0
         facts.statistics.check_errors += int((end - first).sum())
         table = facts.image.header.refcount_table_offset
+        # Cut in two by a window, a block is reported with its last part.
+        whole = np.flatnonzero(end == behind)
 
         def make(i: int) -> Finding:
-            index = int(chunk.unreadable[i])
+            at = whole[i]
+            index = int(chunk.unreadable[at])
+            block = int(facts.stored.offsets[index])
             return Finding(
                 code="refcount.unreadable",
-                message=f"the refcounts of clusters {int(first[i])} to {int(end[i]) - 1} cannot be "
-                f"read: their block is said to be at {int(facts.stored.offsets[index]):#x}",
+                message=f"the refcounts of clusters {int(begin[at])} to {int(behind[at]) - 1} "
+                f"cannot be read: their block is said to be at {block:#x}",
                 offset=table + 8 * index,
                 table=Table("refcount_table", table),
                 value=int(facts.stored.entries[index]),
             )
 
-        facts.log.add_many("refcount.unreadable", len(first), make, count=0)
+        facts.log.add_many("refcount.unreadable", len(whole), make, count=0)
         return counted
 
     def _report_missing(self, chunk: StoredChunk, counted: NDArray[np.unsignedinteger]) -> None:
         """Report the blocks that do not exist although clusters of theirs are in use."""
         facts = self._facts
         per_block = facts.image.geometry.refcounts_per_block
-        first = chunk.first // per_block
-        blocks = -(-(chunk.end - chunk.first) // per_block)
-        used = np.bincount(np.flatnonzero(counted) // per_block, minlength=blocks)
-        needed = chunk.missing[used[chunk.missing - first] != 0]
+        first, last = chunk.first // per_block, (chunk.end - 1) // per_block
+        within = np.flatnonzero(counted) + chunk.first % per_block
+        used = np.bincount(within // per_block, minlength=last - first + 1)
+        used[0] += self._used_before
+        self._used_before = 0
+        missing = chunk.missing
+        if missing[-1] == last and chunk.end < min((last + 1) * per_block, facts.clusters):
+            # Cut in two by a window, and reported with its last part.
+            self._used_before = int(used[-1])
+            missing = missing[:-1]
+        needed = missing[used[missing - first] != 0]
         table = facts.image.header.refcount_table_offset
 
         def make(i: int) -> Finding:

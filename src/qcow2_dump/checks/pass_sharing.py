@@ -16,7 +16,7 @@ from qcow2_dump.checks.owners.claims import GUEST_KINDS, Claims
 from qcow2_dump.checks.trees import LISTED_TREES
 from qcow2_dump.ondisk import arrays
 
-__all__ = ["SharingFacts", "check_sharing"]
+__all__ = ["SharingFacts", "check_sharing", "suspects_examined"]
 
 # Owners of one cluster that a finding carries; their number is always told.
 _LISTED_CLAIMANTS = 64
@@ -37,11 +37,16 @@ class SharingFacts:
     unstored: int = 0
 
 
+def suspects_examined(facts: CheckFacts) -> int:
+    """Of how many clusters that look shared the owners are named, the first ones."""
+    return max(facts.log.limit, _EXAMINED)
+
+
 def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
     """Name the owners of shared clusters. Yields the bytes of L2 tables read so far."""
-    shared = facts.references.shared
+    shared = facts.counted.shared
     low = [finding for finding in facts.log.kept("refcount.low") if finding.cluster is not None]
-    suspects = shared.first(max(facts.log.limit, _EXAMINED))
+    suspects = shared.first(suspects_examined(facts))
     found.unstored = facts.refcounts.rebuild
     named = np.array([f.cluster for f in low], dtype=np.int64)
     wanted = arrays.distinct(np.concatenate([suspects, named]))
@@ -60,7 +65,7 @@ def _report_shared(
     facts: CheckFacts, found: SharingFacts, suspects: list[int], claims: dict[int, Claims]
 ) -> None:
     real = [cluster for cluster in suspects if _is_shared(claims[cluster])]
-    unexamined = len(facts.references.shared) - len(suspects)
+    unexamined = len(facts.counted.shared) - len(suspects)
     found.conflicts = unexamined + sum(_is_conflict(claims[cluster]) for cluster in real)
     # Of those unexamined none can be told, so they count only where no more are wanted.
     places = len(real) + (unexamined if len(real) >= facts.log.room("cluster.shared") else 0)
@@ -98,7 +103,7 @@ def _shared_finding(facts: CheckFacts, cluster: int, claims: Claims) -> Finding:
     size = facts.space.cluster_size
     owners = tuple(claims.owners.values())
     guest = next((o.guest_offset for o in owners if o.kind in GUEST_KINDS), None)
-    references = int(facts.references.counts[cluster])
+    references = facts.counted.number(cluster)
     stored = int(facts.stored.values_of(np.array([cluster], dtype=np.int64))[0])
     return Finding(
         code="cluster.shared",

@@ -75,36 +75,42 @@ class StoredRefcounts:
                 done += len(chunk.values) * self._geometry.refcount_bits // 8
                 yield done
 
-    def chunks(self, clusters: int) -> Iterator[StoredChunk]:
+    def chunks(self, clusters: int, first: int = 0) -> Iterator[StoredChunk]:
         """The stored refcounts of the first ``clusters`` clusters, in order and in pieces.
 
-        A piece is a part of a block, or several whole blocks where these are small.
+        Those before ``first``, a multiple of 8, are left out. A piece is a part of a block, or
+        several blocks where these are small.
         """
+        if first >= clusters:
+            return
         together = _CHUNK // self._geometry.refcounts_per_block
         blocks = -(-clusters // self._geometry.refcounts_per_block)
-        for index in range(0, blocks, max(1, together)):
+        for index in range(first // self._geometry.refcounts_per_block, blocks, max(1, together)):
             if together > 1:
-                yield self._read_together(index, min(index + together, blocks), clusters)
+                yield self._read_together(index, min(index + together, blocks), first, clusters)
             else:
-                yield from self.block_chunks(index, clusters)
+                yield from self.block_chunks(index, clusters, first)
 
-    def block_chunks(self, index: int, clusters: int) -> Iterator[StoredChunk]:
+    def block_chunks(self, index: int, clusters: int, first: int = 0) -> Iterator[StoredChunk]:
         """What `chunks` gives for the block at ``index`` of the refcount table alone."""
         per_block = self._geometry.refcounts_per_block
-        first = index * per_block
-        end = min(first + per_block, clusters)
+        begin = index * per_block
+        first, end = max(begin, first), min(begin + per_block, clusters)
         itself = np.array([index], dtype=np.int64)
         if index >= len(self.entries) or self.offsets[index] == 0:
             yield StoredChunk(first, end, None, missing=itself)
         elif self.unreadable[index]:
             yield StoredChunk(first, end, None, unreadable=itself)
         else:
-            yield from self._read_chunks(int(self.offsets[index]), first, end)
+            offset = int(self.offsets[index])
+            within = (first - begin) * self._geometry.refcount_bits // 8
+            yield from self._read_chunks(offset + within, first, end)
 
-    def _read_together(self, index: int, behind: int, clusters: int) -> StoredChunk:
-        """The refcounts of several whole blocks; a block that occurs twice is read once."""
+    def _read_together(self, index: int, behind: int, first: int, clusters: int) -> StoredChunk:
+        """The refcounts of several blocks; a block that occurs twice is read once."""
         per_block = self._geometry.refcounts_per_block
-        first, end = index * per_block, min(behind * per_block, clusters)
+        begin = index * per_block
+        first, end = max(begin, first), min(behind * per_block, clusters)
         offsets = np.zeros(behind - index, dtype=np.int64)
         unreadable = np.zeros(behind - index, dtype=np.bool_)
         known = self.offsets[index:behind].view(np.int64)
@@ -119,7 +125,7 @@ class StoredRefcounts:
                 values[present] = blocks[which]
             else:
                 values = blocks if len(blocks) == len(which) else blocks[which]
-            values = values.reshape(-1)[: end - first]
+            values = values.reshape(-1)[first - begin : end - begin]
         missing = np.flatnonzero((offsets == 0) & ~unreadable) + index
         return StoredChunk(first, end, values, missing, np.flatnonzero(unreadable) + index)
 
@@ -197,7 +203,7 @@ class StoredRefcounts:
         for start in range(first, end, step):
             at = offset + (start - first) * bits // 8
             stop = min(start + step, end)
-            values = self._unpack(at, step * bits // 8)[: stop - start]
+            values = self._unpack(at, -(-(stop - start) * bits // 8))[: stop - start]
             yield StoredChunk(start, stop, values)
 
     def _unpack(self, offset: int, length: int) -> NDArray[np.unsignedinteger]:

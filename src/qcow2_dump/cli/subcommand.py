@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from qcow2_dump.cli.asked import Asked
 from qcow2_dump.cli.pages import Entry, Example, Page, Section
-from qcow2_dump.cli.usage import UsageError, choose, listed, read_number
+from qcow2_dump.cli.usage import UsageError, choose, listed, read_number, read_size
 
-__all__ = ["Operand", "Options", "Subcommand", "number", "option_entries"]
+__all__ = ["Operand", "Options", "Subcommand", "number", "option_entries", "size"]
 
 _HELP = Entry(("-h", "--help"), None, "show this page")
 
@@ -125,6 +125,14 @@ def number(text: str) -> int:
     """The type of an option that takes a number."""
     try:
         return read_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size(text: str) -> int:
+    """The type of an option that takes a number of bytes."""
+    try:
+        return read_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 from qcow2_dump.errors import RequestError
 
-__all__ = ["UsageError", "choose", "listed", "read_number"]
+__all__ = ["UsageError", "choose", "listed", "read_number", "read_size"]
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _END_OF_NUMBERS = 2**64
+_SHIFTS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
 class UsageError(RequestError):
@@ -23,6 +24,18 @@ def read_number(text: str) -> int:
         if number < _END_OF_NUMBERS:
             return number
     raise ValueError(f"{text!r} is no number from 0 to 2**64 - 1, decimal or 0x...")
+
+
+def read_size(text: str) -> int:
+    """Bytes, as a number or with a suffix: ``512M`` is 512 MiB. Raises ValueError for another."""
+    shift = _SHIFTS.get(text[-1:].upper(), 0)
+    try:
+        size = read_number(text[:-1] if shift else text) << shift
+    except ValueError:
+        size = _END_OF_NUMBERS
+    if size >= _END_OF_NUMBERS:
+        raise ValueError(f"{text!r} is no size below 2**64 bytes, such as 512M (K, M, G or T)")
+    return size
 
 
 def choose(what: str, word: str, choices: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Runs of the check: over one opened image, and over the images of a request."""
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 
@@ -37,9 +38,12 @@ class CheckRun:
     when the image cannot be read. Iterating again goes on where the last iteration stopped.
     """
 
-    def __init__(self, image: Image, *, deep: bool, max_findings: int) -> None:
+    def __init__(
+        self, image: Image, *, deep: bool, max_findings: int, memory: int | None = None
+    ) -> None:
         self.image = image
         self._deep = deep
+        self._memory = default_memory() if memory is None else memory
         self._max_findings = max_findings
         self._checker = self._make_checker(image)
         self._writer_seen = False
@@ -70,7 +74,7 @@ class CheckRun:
 
     def _make_checker(self, image: Image) -> Checker:
         recall(image)
-        return Checker(image, deep=self._deep, max_findings=self._max_findings)
+        return Checker(image, deep=self._deep, max_findings=self._max_findings, memory=self._memory)
 
     def _run(self) -> Iterator[CheckEvent]:
         yield from self._look_for_writers()
@@ -99,17 +103,24 @@ class CheckRun:
 
 
 def check(
-    image: Image, *, deep: bool = False, max_findings: int = DEFAULT_MAX_FINDINGS
+    image: Image,
+    *,
+    deep: bool = False,
+    max_findings: int = DEFAULT_MAX_FINDINGS,
+    memory: int | None = None,
 ) -> CheckRun:
     """Check an opened image; see `CheckRun` for how to follow it.
 
     ``check(image).result`` is the short way. ``deep`` also decompresses every compressed
-    cluster; at most ``max_findings`` findings are kept, while all are counted. Raises
-    RequestError when that is negative.
+    cluster; at most ``max_findings`` findings are kept, while all are counted. ``memory`` is a
+    budget in bytes, by default a quarter of the machine's memory; a small one costs time, and
+    changes nothing of the result. Raises RequestError when one of them is negative.
     """
     if max_findings < 0:
         raise RequestError(f"max_findings is {max_findings}, must be 0 or more")
-    return CheckRun(image, deep=deep, max_findings=max_findings)
+    if memory is not None and memory < 0:
+        raise RequestError(f"memory is {memory}, must be 0 or more")
+    return CheckRun(image, deep=deep, max_findings=max_findings, memory=memory)
 
 
 class ChecksRun:
@@ -154,7 +165,10 @@ class ChecksRun:
             _ = image.snapshot_table, image.bitmap_directory
             yield ImageOpened(name, image)
             self._current = check(
-                image, deep=self.request.deep, max_findings=self.request.max_findings
+                image,
+                deep=self.request.deep,
+                max_findings=self.request.max_findings,
+                memory=self.request.memory,
             )
             for event in self._current:
                 if isinstance(event, ImageChecked):
@@ -165,6 +179,14 @@ class ChecksRun:
 def run_checks(request: CheckRequest) -> ChecksRun:
     """Check the images of a request, one after the other."""
     return ChecksRun(request)
+
+
+def default_memory() -> int | None:
+    """A quarter of the machine's memory in bytes; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    except (ValueError, OSError):
+        return None
 
 
 def _failed(name: str, error: Qcow2Error | OSError) -> ImageFailed:

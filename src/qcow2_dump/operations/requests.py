@@ -37,14 +37,16 @@ class CheckRequest:
 
     ``deep`` also decompresses every compressed cluster. ``errors`` lists each finding,
     ``statistics`` adds the tables of counts; at most ``max_findings`` findings are kept for each
-    image, while all are counted. ``look_for_backing`` False leaves alone whether the backing file
-    exists; ``lock`` holds QEMU's image locks while reading. Raises RequestError for no images, or
-    fewer than no findings.
+    image, while all are counted. ``memory`` is what a check may take in bytes, None for a quarter
+    of the machine's: clusters that would take more are counted in several walks, and the result is
+    the same. ``look_for_backing`` False leaves alone whether the backing file exists; ``lock``
+    holds QEMU's image locks while reading. Raises RequestError for no images, or numbers below 0.
     """
 
     images: tuple[str, ...]
     deep: bool = False
     max_findings: int = DEFAULT_MAX_FINDINGS
+    memory: int | None = None
     errors: bool = False
     statistics: bool = False
     exit_like: ExitLike | None = None
@@ -56,6 +58,8 @@ class CheckRequest:
             raise RequestError("no image to check")
         if self.max_findings < 0:
             raise RequestError(f"--max-findings is {self.max_findings}, must be 0 or more")
+        if self.memory is not None and self.memory < 0:
+            raise RequestError(f"--memory is {self.memory}, must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

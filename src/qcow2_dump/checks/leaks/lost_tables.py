@@ -98,7 +98,7 @@ class TableJudge:
         leaked = lost | more
         if CompatibleFeature.LAZY_REFCOUNTS in self._facts.image.header.compatible:
             # What was allocated last may not be counted yet, and is no leak for that reason.
-            leaked |= self._facts.references.counts[held] == 0
+            leaked |= self._facts.counted.unused(held)
         to_leaks = np.bincount(row[leaked], minlength=rows)
         pure = (np.bincount(row, minlength=rows) == number) & (number > 0)
         table = (to_leaks * 2 > number) & (to_lost > 0)
@@ -120,7 +120,7 @@ class TableJudge:
         to link leads to no leak, and one of an L1 table to none but other tables.
         """
         own = lost | (more & ~self._metadata.contains(held))
-        alone = ~lost & ~more & (self._facts.references.counts[held] < 2)
+        alone = ~lost & ~more & ~self._facts.counted.several(held)
         own_count = np.bincount(row[own], minlength=rows)
         differs: _Flags = (own_count > 0) & (np.bincount(row[alone], minlength=rows) == 0)
         return differs

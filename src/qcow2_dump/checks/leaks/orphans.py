@@ -63,7 +63,7 @@ def stale_bitmap_clusters(facts: CheckFacts, leaks: LeakMap) -> BitSet:
     if image.bitmaps_valid:
         return found
     for clusters in _bitmap_clusters(facts):
-        if facts.references.counts[clusters].any():
+        if not facts.counted.unused(clusters).all():
             return BitSet(facts.references.size)
         found.add(clusters[leaks.unreferenced.contains(clusters)])
     return found

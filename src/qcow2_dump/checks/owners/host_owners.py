@@ -8,9 +8,9 @@ import numpy as np
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.findings import Claimant, FindingLog
 from qcow2_dump.checks.owners.claimants import ClaimantFinder
+from qcow2_dump.checks.pass_blocks import check_blocks
 from qcow2_dump.checks.pass_l1 import claim_l2_tables
 from qcow2_dump.checks.pass_l2 import check_l2
-from qcow2_dump.checks.pass_refcounts import check_blocks
 from qcow2_dump.checks.pass_regions import claim_regions
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.image.image import Image

@@ -5,7 +5,7 @@ from argparse import Namespace
 from qcow2_dump.cli.asked import Asked, ExplainRequest
 from qcow2_dump.cli.commands.shared import IMAGES, add_base, add_lock, add_shown
 from qcow2_dump.cli.pages import Example
-from qcow2_dump.cli.subcommand import Operand, Options, Subcommand, number
+from qcow2_dump.cli.subcommand import Operand, Options, Subcommand, number, size
 from qcow2_dump.cli.usage import UsageError
 from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
 
@@ -26,6 +26,13 @@ def _check_options(options: Options) -> None:
         help="list at most N findings of each image (default: %(default)s); all are counted",
     )
     options.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=size,
+        help="take at most about so many bytes, with K, M, G or T (default: a quarter of the "
+        "machine's memory); less takes longer and finds the same",
+    )
+    options.add_argument(
         "--exit-like", choices=["qemu-img"], help="return the exit statuses of that tool instead"
     )
     add_base(options)
@@ -38,6 +45,7 @@ def _check(arguments: Namespace) -> Asked:
         images=arguments.images,
         deep=arguments.deep,
         max_findings=arguments.max_findings,
+        memory=arguments.memory,
         errors=arguments.errors,
         statistics=arguments.statistics,
         exit_like=arguments.exit_like,
