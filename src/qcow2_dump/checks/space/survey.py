@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.checker import Checker, Step
+from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.space.cells import Cells
 from qcow2_dump.checks.space.damage import find_damage
 from qcow2_dump.checks.space.gathering import Gathering
 from qcow2_dump.checks.space.kinds import Kind, kinds_of
 from qcow2_dump.checks.space.use_map import UseMap
 from qcow2_dump.checks.space.users import NOBODY
+from qcow2_dump.checks.steps import Step
 
 __all__ = ["Survey"]
 
