@@ -11,7 +11,7 @@ import pytest
 from tests.corpus import qemu
 from tests.corpus.base import MIB, Base, copy_beside
 from tests.corpus.bases import BASES
-from tests.corpus.cases import layout_of, path_of
+from tests.corpus.cases import Case, all_cases, layout_of, materialize, path_of
 from tests.corpus.imagefile import ImageFile
 from tests.differential.repair_guest import (
     BELOW,
@@ -23,6 +23,7 @@ from tests.differential.repair_guest import (
     share,
 )
 from tests.differential.repair_tables import Tables
+from tests.support.qemu import run_tool
 
 FULL = os.environ.get("QCOW2_DUMP_FULL") == "1"
 PLAIN = [base for base in BASES if not base.encrypted and base.name != "wide"]
@@ -39,6 +40,8 @@ def _read_all(path: Path, tree: int, below: bytes) -> bytearray:
             for number, value, bitmap in zip(
                 found.guest.tolist(), found.value.tolist(), found.bitmap.tolist(), strict=True
             ):
+                if number * tables.cluster_size >= len(got):
+                    continue
                 content = reader.content(value, bitmap)
                 assert content is not None
                 _lay_over(got, number * tables.cluster_size, content)
@@ -72,6 +75,38 @@ def test_it_reads_what_qemu_reads(base: Base, tmp_path: Path) -> None:
         got = _read_all(path, tree, below.ljust(len(expected), b"\0")[: len(expected)])
         assert got == expected
     shutil.rmtree(tmp_path)
+
+
+DAMAGED = [
+    case
+    for case in (all_cases() if FULL else all_cases()[::12])
+    if not case.base.encrypted
+    and not (case.base.traits & {"data-file", "bitmaps"})
+    and case.base.name not in ("wide", "backing", "backing-v2", "extended-snapshots")
+    and case.damage.name.startswith(("l1-", "l2-", "compressed-", "subclusters", "truncated-data"))
+]
+
+
+@pytest.mark.parametrize("case", DAMAGED, ids=lambda case: case.name)
+def test_it_reads_damaged_images_as_qemu(case: Case, tmp_path: Path) -> None:
+    """Where QEMU reads all of the active layer; where it does not, ours finds what fails."""
+    path, raw = materialize(case, tmp_path), tmp_path / "out.raw"
+    done = run_tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw)
+    guest = read_guest(path)
+    disk = range(-(-layout_of(case.base).size // guest.cluster_size))
+    fails = any(
+        content == FAILS and not tree and number in disk
+        for (tree, number), content in guest.clusters.items()
+    )
+    fails |= any(not tree and at * guest.l2_entries in disk for tree, at in guest.failing)
+    if done.returncode == 0:
+        assert not fails
+        expected = raw.read_bytes()
+        assert _read_all(path, 0, bytes(len(expected))) == expected
+    elif "Could not open" not in done.stderr:
+        assert fails, done.stderr
+    shutil.rmtree(path.parent)
+    raw.unlink(missing_ok=True)
 
 
 def _image(folder: Path, name: str, commands: list[str]) -> Path:
