@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
-from qcow2_dump.checks.trees import ACTIVE
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.planners.checked import Checked
@@ -40,33 +39,33 @@ class Allocator:
         self._can_grow = can_grow
         self._replaces_blocks = replaces_blocks
         self._next = found.facts.clusters
-        self._limits: dict[bool, int] = {}
+        self._limits: dict[frozenset[str], int] = {}
         self._free: Iterator[tuple[int, int]] | None = None
         self._spare = (0, 0)
         self.given: list[tuple[int, int]] = []
 
-    def allocate(self, clusters: int, *, replaces_snapshots: bool = False) -> int:
+    def allocate(self, clusters: int, *, without: frozenset[str] = frozenset()) -> int:
         """The host offset in bytes of so many clusters in a row, which read as zeros.
 
-        ``replaces_snapshots`` says that the snapshot table was misread, so that where it seems to
-        end and what it seems to lead to need not be minded. Raises UnsafePlanError where there is
-        no room that is certainly nobody's.
+        ``without`` are the labels of snapshots that are given up or were misread: where their L1
+        tables seem to be need not be minded, nor where the snapshot table seems to end. Raises
+        UnsafePlanError where there is no room that is certainly nobody's.
         """
-        first = self._at_end(clusters, replaces_snapshots)
+        first = self._at_end(clusters, without)
         if first is None:
             first = self._inside(clusters)
         self.given.append((first, first + clusters))
         return first << self._found.facts.space.cluster_bits
 
-    def _at_end(self, clusters: int, replaces_snapshots: bool) -> int | None:
+    def _at_end(self, clusters: int, without: frozenset[str]) -> int | None:
         if not self._can_grow:
             return None
-        if replaces_snapshots not in self._limits:
-            self._limits[replaces_snapshots] = _growth_limit(
-                self._found, blocks=not self._replaces_blocks, snapshots=not replaces_snapshots
+        if without not in self._limits:
+            self._limits[without] = _growth_limit(
+                self._found, blocks=not self._replaces_blocks, without=without
             )
         first = self._next
-        if first + clusters > self._limits[replaces_snapshots]:
+        if first + clusters > self._limits[without]:
             return None
         self._next = first + clusters
         self._draft.grow(self._next << self._found.facts.space.cluster_bits)
@@ -92,12 +91,12 @@ class Allocator:
         return start
 
 
-def _growth_limit(found: Checked, *, blocks: bool, snapshots: bool) -> int:
+def _growth_limit(found: Checked, *, blocks: bool, without: frozenset[str]) -> int:
     """The cluster up to which the file may grow: what lies beyond by QEMU's rule stays so."""
     facts = found.facts
     if found.has("bitmap.beyond-end", "file.truncated"):
         return facts.clusters
-    limit = _table_limit(facts, blocks=blocks, snapshots=snapshots)
+    limit = _table_limit(facts, blocks=blocks, without=without)
     for offsets, lengths in _pointers(found, blocks=blocks):
         ends = offsets + lengths
         beyond = ends >= facts.space.end + facts.space.cluster_size
@@ -109,15 +108,13 @@ def _growth_limit(found: Checked, *, blocks: bool, snapshots: bool) -> int:
     return max(limit, facts.clusters)
 
 
-def _table_limit(facts: CheckFacts, *, blocks: bool, snapshots: bool) -> int:
+def _table_limit(facts: CheckFacts, *, blocks: bool, without: frozenset[str]) -> int:
     """The cluster up to which the file may grow without showing more of any table than now."""
     space = facts.space
     limit = 1 << (63 - space.cluster_bits)
     for region in facts.regions:
         end = region.offset + region.length
-        if end <= space.length or not (snapshots or _is_active(region)):
-            continue
-        if region.kind == "refcount_table" and not blocks:
+        if end <= space.length or _is_given_up(region, blocks=blocks, without=without):
             continue
         if region.offset < space.end or not space.is_beyond(region.offset, region.length):
             return facts.clusters
@@ -125,9 +122,11 @@ def _table_limit(facts: CheckFacts, *, blocks: bool, snapshots: bool) -> int:
     return limit
 
 
-def _is_active(region: Region) -> bool:
-    """Whether a region has nothing to do with snapshots."""
-    return region.kind != "snapshot_table" and region.tree in (None, ACTIVE)
+def _is_given_up(region: Region, *, blocks: bool, without: frozenset[str]) -> bool:
+    """Whether nothing will lead to a region any more once the file has grown."""
+    if region.kind == "refcount_table":
+        return not blocks
+    return region.tree in without or (region.kind == "snapshot_table" and bool(without))
 
 
 def _pointers(

@@ -32,12 +32,14 @@ class Stage(IntEnum):
     """Refcounts that rise."""
     NEW = 3
     """Structures and copies of data that nothing points to yet."""
-    SWITCH = 4
+    SWITCH_REFCOUNTS = 4
+    """Pointers to refcount blocks and to their table: what is switched next has its refcount."""
+    SWITCH = 5
     """Pointers and mapping entries."""
-    LOWER = 5
+    LOWER = 6
     """Refcounts that fall."""
-    SET_COPIED = 6
-    FLAGS = 7
+    SET_COPIED = 7
+    FLAGS = 8
     """The dirty and the corrupt flag."""
 
 

@@ -70,7 +70,9 @@ def lay_out_blocks(
     """
     _forget_reached_blocks(found.facts, drafted.facts, targets)
     # Where nothing is replaced, what is certainly no table does not make a block unusable.
-    certain = None if rebuild else certain_references(drafted.facts)
+    certain = None
+    if not rebuild:
+        certain = certain_references(drafted.facts), certain_references(found.facts)
     planner = _Planner(found, targets, allocator, certain)
     return planner.lay_out(drafted.facts.clusters)
 
@@ -89,7 +91,7 @@ class _Planner:
         found: Checked,
         targets: RefcountTargets,
         allocator: Allocator,
-        certain: RefcountMap | None,
+        certain: tuple[RefcountMap, RefcountMap] | None,
     ) -> None:
         self._facts: CheckFacts = found.facts
         self._targets = targets
@@ -137,11 +139,16 @@ class _Planner:
         return good
 
     def _is_alone(self, cluster: int) -> bool:
-        """Whether a cluster has exactly one reference."""
+        """Whether a cluster has exactly one reference, now and as drafted.
+
+        As long as the draft is not written, whoever claims the cluster as well still uses it.
+        """
         if self._certain is None:
-            return self._targets.references(cluster) == 1
+            counted = self._facts.references.counts
+            return int(counted[cluster]) == 1 and self._targets.references(cluster) == 1
         changes = self._targets.changes.get(cluster, 0)
-        return int(self._certain.counts[cluster]) + changes == 1
+        drafted, now = self._certain
+        return int(now.counts[cluster]) == 1 and int(drafted.counts[cluster]) + changes == 1
 
     def _table_offset(self) -> int | None:
         return self._facts.image.header.refcount_table_offset if self._table_usable else None
@@ -221,8 +228,9 @@ class _Planner:
     def _make_table(self, clusters: int, blocks: int) -> int:
         """Allocate a table large enough, and give up the old one."""
         old = self._table_clusters()
-        for cluster in old:
-            if cluster < self._facts.references.size:
+        start, length = old.start << self._bits, len(old) << self._bits
+        if not self._facts.space.is_beyond(start, length):
+            for cluster in old:
                 self._targets.add_reference(cluster, -1)
         if self._table_usable:
             self._targets.replaced.update(old)

@@ -171,7 +171,7 @@ class _Writer:
             changed = np.flatnonzero(layout.entries != layout.old_entries)
             for first, end in _near_runs(changed):
                 self._draft.put_words(
-                    Stage.SWITCH,
+                    Stage.SWITCH_REFCOUNTS,
                     layout.table + 8 * first,
                     layout.old_entries[first:end],
                     layout.entries[first:end],
@@ -186,7 +186,11 @@ class _Writer:
         start = FIELD_OFFSETS["refcount_table_offset"]
         pointer = layout.table.to_bytes(8, "big") + length.to_bytes(4, "big")
         self._draft.put(
-            Stage.SWITCH, start, pointer, Field("header", 0, 0, start), "refcount.table-new"
+            Stage.SWITCH_REFCOUNTS,
+            start,
+            pointer,
+            Field("header", 0, 0, start),
+            "refcount.table-new",
         )
 
 

@@ -65,7 +65,8 @@ class RepairChoice:
         """What may be done about refcounts and flags."""
         return Policy(
             raise_low=self.errors,
-            rebuild=self.errors,
+            # A private copy needs a refcount, and a place for it.
+            rebuild=self.errors or self.reuse,
             lower_waste=self.leaks,
             lower_orphans=self.free_orphans,
             release=True,
@@ -149,7 +150,8 @@ class _Repair:
         if proposal.plan.is_empty:
             self._notes += proposal.notes
             return None
-        if proposal.after is not None and not _is_better(found.result, proposal.after):
+        asked = choice.drop_unusable or choice.drop_bitmaps or bool(choice.drop_snapshots)
+        if proposal.after is not None and not _is_better(found.result, proposal.after, asked=asked):
             self._notes.append("What could be changed would not make the image any better.")
             return None
         self._notes += proposal.notes
@@ -246,9 +248,13 @@ def _may_go_on(after: CheckResult) -> bool:
     return bool(after.kinds(Severity.CORRUPTION, Severity.WARNING))
 
 
-def _is_better(before: CheckResult, after: CheckResult) -> bool:
-    """Fewer corruptions; or as many, and fewer leaks; or as many of both, and less of the rest."""
-    return _badness(after) < _badness(before)
+def _is_better(before: CheckResult, after: CheckResult, *, asked: bool) -> bool:
+    """Fewer corruptions; or as many, and fewer leaks; or as many of both, and less of the rest.
+
+    What was ``asked`` to be given up may leave leaks behind, but no corruption.
+    """
+    was, will = _badness(before), _badness(after)
+    return will < was or (asked and will[0] <= was[0])
 
 
 def _badness(result: CheckResult) -> tuple[int, int, int, int]:

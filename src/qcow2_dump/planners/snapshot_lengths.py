@@ -7,6 +7,7 @@ and the right one leads to an ID, a name and the next record.
 
 from collections.abc import Iterator
 
+from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import (
@@ -57,7 +58,8 @@ def mend_extra_data_lengths(draft: Draft, found: Checked, allocator: Allocator) 
     what = "The length of the extra data in a snapshot record is wrong"
     try:
         packed = [record.pack() for record in records]
-        put_snapshot_table(draft, allocator, packed, {}, was_misread=True)
+        misread = frozenset(tree_label(entry.record.id) for entry in table.entries)
+        put_snapshot_table(draft, allocator, packed, {}, without=misread)
     except UnsafePlanError as error:
         return [f"{what}, and is left as it is: {error}."]
     return [f"{what}: with the usual one all {len(records):,} records can be read again."]

@@ -69,13 +69,13 @@ def put_snapshot_table(
     records: list[bytes],
     header: Mapping[str, int],
     *,
-    was_misread: bool = False,
+    without: frozenset[str] = frozenset(),
 ) -> None:
     """Have a table of these records written to fresh clusters, and the header switched to it.
 
     ``header`` are fields of the header to be switched in the same write. Without records there
-    is no table. ``was_misread`` says that the records are others than those that were read. Raises
-    UnsafePlanError where it finds no room, or is longer than QEMU reads.
+    is no table. ``without`` is as in `Allocator.allocate`. Raises UnsafePlanError where it finds no
+    room, or is longer than QEMU reads.
     """
     table = b"".join(records)
     if len(table) > MAX_SNAPSHOT_TABLE_BYTES:
@@ -86,7 +86,7 @@ def put_snapshot_table(
     offset = 0
     if table:
         clusters = draft.image.geometry.clusters(len(table))
-        offset = allocator.allocate(clusters, replaces_snapshots=was_misread)
+        offset = allocator.allocate(clusters, without=without)
         field = Field("snapshot_table", offset, unit_bits=0)
         draft.put(Stage.NEW, offset, table, field, "snapshot.table-new")
     fields = {**header, "nb_snapshots": len(records), "snapshots_offset": offset}

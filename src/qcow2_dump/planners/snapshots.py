@@ -7,7 +7,7 @@ draft. All of it reads the draft as it is by then, so that one change can follow
 from collections.abc import Collection, Container
 from dataclasses import replace
 
-from qcow2_dump.checks.trees import Tree, trees_of
+from qcow2_dump.checks.trees import Tree, tree_label, trees_of
 from qcow2_dump.errors import RequestError, UnsafePlanError
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.tables import SnapshotEntry
@@ -136,9 +136,9 @@ def mend_short_extra_data(draft: Draft, allocator: Allocator) -> list[str]:
         return []
     try:
         refuse_unreadable(image.snapshot_table)
+        put_snapshot_table(draft, allocator, packed_records(image, changed=changed), {})
     except UnsafePlanError as error:
         return [f"Snapshot records that are too short are left as they are: {error}."]
-    put_snapshot_table(draft, allocator, packed_records(image, changed=changed), {})
     return []
 
 
@@ -158,7 +158,11 @@ def _without(draft: Draft, allocator: Allocator, gone: Container[int]) -> list[s
     """Write a table without some records; those that cannot be read go as well."""
     image = draft.drafted()
     lost = image.snapshot_table.dropped
-    put_snapshot_table(draft, allocator, packed_records(image, left_out=gone, changed={}), {})
+    entries = image.snapshot_table.entries
+    kept = {tree_label(e.record.id) for e in entries if e.position not in gone}
+    labels = {tree_label(e.record.id) for e in entries if e.position in gone}
+    records = packed_records(image, left_out=gone, changed={})
+    put_snapshot_table(draft, allocator, records, {}, without=frozenset(labels - kept))
     if not lost:
         return []
     what = "1 record" if lost == 1 else f"{lost:,} records"
