@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.catalogue import Severity
 from qcow2_dump.checks.leaks.leftovers import merged_ranges
 from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.leftovers import Leftovers, Ranges
 from qcow2_dump.ondisk.constants import IncompatibleFeature
@@ -30,6 +30,9 @@ from qcow2_dump.planners.refcount_targets import RefcountTargets
 from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
 
 __all__ = ["Finisher"]
+
+# What ranks no higher than waste does; of the flags themselves it is decided here.
+_HARMLESS = (Verdict.GOOD, Verdict.LEAK, Verdict.OTHER, Verdict.FLAGGED, Verdict.FLAG)
 
 # A file of so many clusters is checked in less time than it takes to explain why not.
 _ALWAYS_CHECKED = 1 << 20
@@ -154,6 +157,4 @@ def _clear_flags(draft: Draft, after: CheckResult) -> bool:
 
 def _is_mended(after: CheckResult) -> bool:
     """Whether nothing worse than waste remains."""
-    if after.triage.orphans or after.kinds(Severity.CORRUPTION):
-        return False
-    return after.kinds(Severity.WARNING) in ([], ["header.dirty"])
+    return not after.triage.orphans and after.verdict in _HARMLESS
