@@ -16,7 +16,7 @@ from qcow2_dump.checks.mapping.entry_classes import l2_faults
 from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 
-__all__ = ["find_damage"]
+__all__ = ["find_damage", "low_clusters"]
 
 _TABLE_CODES = frozenset(code for code in RULES if code.startswith("l2."))
 
@@ -31,8 +31,8 @@ def find_damage(facts: CheckFacts, damaged: BitSet) -> Iterator[int]:
         if RULES[code].severity is Severity.CORRUPTION:
             _add_listed(facts, code, damaged)
     _add(facts, damaged, facts.tables.offset[(facts.tables.invalid + facts.tables.unaligned) > 0])
-    if facts.log.places("refcount.low", "refcount.overflow"):
-        _add_low(facts, damaged)
+    for chunk in low_clusters(facts).chunks():
+        damaged.add(chunk)
     if facts.log.places("cluster.shared") > len(facts.log.kept("cluster.shared")):
         for chunk in facts.references.shared.chunks():
             damaged.add(chunk[chunk < damaged.size])
@@ -61,13 +61,15 @@ def _add(facts: CheckFacts, damaged: BitSet, offsets: NDArray[np.int64]) -> None
     damaged.add(indices[indices < damaged.size])
 
 
-def _add_low(facts: CheckFacts, damaged: BitSet) -> None:
-    """Add every cluster whose stored refcount is lower than its references."""
-    for chunk in facts.stored.chunks(facts.space.clusters):
-        counted = facts.references.counts[chunk.first : chunk.end]
-        low = counted != 0 if chunk.values is None else chunk.values < counted
-        if low.any():
-            damaged.add(np.flatnonzero(low) + chunk.first)
+def low_clusters(facts: CheckFacts) -> BitSet:
+    """The clusters of the file whose stored refcount is lower than their references."""
+    found = BitSet(facts.space.clusters)
+    if facts.log.places("refcount.low", "refcount.overflow", "refcount.unreadable"):
+        for chunk in facts.stored.chunks(facts.space.clusters):
+            counted = facts.references.counts[chunk.first : chunk.end]
+            low = counted != 0 if chunk.values is None else chunk.values < counted
+            found.add(np.flatnonzero(low) + chunk.first)
+    return found
 
 
 def _walk(facts: CheckFacts, damaged: BitSet) -> Iterator[int]:
