@@ -18,6 +18,7 @@ from qcow2_dump.report.plan_document import (
     UndoListDocument,
     ValueDocument,
 )
+from qcow2_dump.report.space_document import DuDocument
 from scripts.json_schema import schema_of
 from scripts.manual import manual_page, reference
 
@@ -74,6 +75,12 @@ def info_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
+def du_schema() -> str:
+    """``docs/du.schema.json``: the JSON Schema of what ``du --json`` prints."""
+    schema = schema_of("A document of qcow2-dump du --json", DuDocument)
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def plan_schema() -> str:
     """``docs/plan.schema.json``: that of the commands that change an image, with ``--json``."""
     schema = schema_of(
@@ -93,6 +100,7 @@ def documents() -> dict[str, str]:
         "findings.md": findings_page(),
         "check.schema.json": check_schema(),
         "info.schema.json": info_schema(),
+        "du.schema.json": du_schema(),
         "plan.schema.json": plan_schema(),
         "cli.md": reference(),
         "qcow2-dump.1": manual_page(),

@@ -43,6 +43,7 @@ _WHOSE = (
     "is. The others return 0 unless they failed."
 )
 _ENVIRONMENT = {
+    "COLUMNS, LINES": "the size of the terminal that du and map --picture draw for",
     "NO_COLOR": "when set, there are no colours unless --color always asks for them",
     "QCOW2_DUMP_TRACEBACK": "when set, an internal error shows where in the program it happened",
 }

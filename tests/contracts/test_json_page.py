@@ -20,6 +20,7 @@ IMAGE = ROOT / "examples" / "sound.qcow2"
         ("Changes", ("undo", "--json", "--list", IMAGE)),
         ("Changes", ("snapshot", "list", "--json", IMAGE)),
         ("Map", ("map", "--json", "--details", IMAGE)),
+        ("Du", ("du", "--json", "--sets", "--without", "1", IMAGE)),
         ("Locate", ("locate", "--json", IMAGE, "--guest", "0")),
         ("Locate", ("locate", "--json", IMAGE, "--host", "0x5000")),
     ],
@@ -31,5 +32,7 @@ def test_every_key_is_on_the_page(section: str, words: tuple[str | Path, ...]) -
     whole = document[0] if isinstance(document, list) else document
     parts = [whole, *whole.get("mappings", []), *whole.get("claimants", [])]
     parts += [*whole.get("changes", []), *whole.get("reasons", {}).values()]
+    for name in ("trees", "sets", "doubts"):
+        parts += whole.get(name) or []
     for key in {key for part in parts for key in part} - {"schema"}:
         assert f"`{key}`" in text, key

@@ -10,9 +10,11 @@ if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
     from qcow2_dump.operations.requests import (
         CheckRequest,
         DumpRequest,
+        DuRequest,
         InfoRequest,
         LocateRequest,
         MapRequest,
+        PictureRequest,
     )
     from qcow2_dump.operations.write_requests import WriteRequest
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
         | InfoRequest
         | DumpRequest
         | MapRequest
+        | PictureRequest
+        | DuRequest
         | LocateRequest
         | WriteRequest
         | "ExplainRequest"
@@ -92,6 +96,7 @@ class Asked:
 
     request: "Request"
     json: bool = False
+    csv: bool = False
     color: str = "auto"
     details: bool = False
     classic: ClassicView | None = None

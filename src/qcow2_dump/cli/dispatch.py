@@ -18,9 +18,11 @@ from qcow2_dump.cli.pages import help_lines
 from qcow2_dump.operations.requests import (
     CheckRequest,
     DumpRequest,
+    DuRequest,
     InfoRequest,
     LocateRequest,
     MapRequest,
+    PictureRequest,
 )
 
 if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
@@ -32,6 +34,9 @@ __all__ = ["dispatch"]
 def dispatch(asked: Asked) -> int:
     """Do what was asked; returns the exit status. Raises whatever the command raises."""
     request = asked.request
+    if isinstance(request, PictureRequest | DuRequest):
+        warn_of_interrupted((request.image,))
+        return _measure(request, asked)
     if isinstance(request, CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest):
         warn_of_interrupted(_images(request))
         return _look(request, asked)
@@ -80,6 +85,15 @@ def _look(
     from qcow2_dump.cli.dump_command import dump_image
 
     return dump_image(request)
+
+
+def _measure(request: PictureRequest | DuRequest, asked: Asked) -> int:
+    """What fills an image's file."""
+    from qcow2_dump.cli.space_commands import draw_picture, show_space
+
+    if isinstance(request, PictureRequest):
+        return draw_picture(request, color=asked.color)
+    return show_space(request, json=asked.json, csv=asked.csv, color=asked.color)
 
 
 def _print(lines: Iterable[str]) -> int:

@@ -29,6 +29,7 @@ SUBCOMMANDS: dict[str, _Row] = {
     "check": _Row("say what is wrong, where, and what to do about it", "checking"),
     "dump": _Row("print every metadata entry", "viewing"),
     "map": _Row("show which guest ranges lie where in the file", "viewing"),
+    "du": _Row("show what fills the file, and what deleting snapshots frees", "measuring"),
     "locate": _Row("find what holds a guest offset, or who owns a host offset", "viewing"),
     "explain": _Row("say what a finding means, and what repair does about it", "checking"),
     "completion": _Row("print the completion script for bash, zsh or fish", "completing"),

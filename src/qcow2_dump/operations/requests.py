@@ -9,6 +9,7 @@ __all__ = [
     "ALL_TREES",
     "DEFAULT_MAX_FINDINGS",
     "CheckRequest",
+    "DuRequest",
     "DumpFormat",
     "DumpRequest",
     "DumpWhat",
@@ -16,6 +17,7 @@ __all__ = [
     "InfoRequest",
     "LocateRequest",
     "MapRequest",
+    "PictureRequest",
 ]
 
 DEFAULT_MAX_FINDINGS = 1000
@@ -107,6 +109,27 @@ class MapRequest:
     image: str
     snapshot: str | None = None
     chain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRequest:
+    """A picture of an image's file from its start to its end."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuRequest:
+    """What fills an image.
+
+    ``sets`` also asks for sets of snapshots that free more together than one by one, ``without``
+    names snapshots (as `ALL_TREES` says) to be deleted together. ``lock`` is as in `CheckRequest`.
+    """
+
+    image: str
+    sets: bool = False
+    without: tuple[str, ...] = ()
+    lock: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,5 +44,9 @@ class Style:
         """Details for those who want them."""
         return self._wrap(words, _DIM)
 
+    def painted(self, words: str, *codes: str) -> str:
+        """Words in a colour of their own, given as codes of the terminal."""
+        return self._wrap(words, *codes)
+
     def _wrap(self, words: str, *codes: str) -> str:
         return f"\x1b[{';'.join(codes)}m{words}\x1b[0m" if self.color and words else words

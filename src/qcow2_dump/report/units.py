@@ -2,7 +2,7 @@
 
 import time
 
-__all__ = ["clock", "counted", "duration", "size", "utc"]
+__all__ = ["clock", "counted", "duration", "share", "size", "utc"]
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -22,6 +22,14 @@ def size(length: int) -> str:
 def counted(number: int, one: str, more: str | None = None) -> str:
     """A number with its noun: ``1 snapshot``, ``1,024 clusters``."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def share(part: int, whole: int) -> str:
+    """A part of something: ``12.3 %``; 0 and 100 only where it is nothing, or all."""
+    percent = 100 * part / whole
+    if 0 < percent < 0.05:
+        return "< 0.1 %"
+    return "> 99.9 %" if percent >= 99.95 and part < whole else f"{percent:.1f} %"
 
 
 def duration(seconds: float) -> str:

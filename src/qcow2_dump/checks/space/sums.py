@@ -100,21 +100,24 @@ class SpaceSums:
     def sets(self) -> list[SnapshotSet]:
         """Sets of snapshots that free more together than one by one, biggest first.
 
-        Those of at most 100 sets that alone have some clusters, and all snapshots.
+        At most the 100 with the most clusters that all of them have and nobody else; and all
+        snapshots, whatever these free.
         """
-        alone = {row.tree: row.freed or 0 for row in self.trees}
         several = [row for row in self.frees if row[0].bit_count() > 1]
         several.sort(key=lambda row: (-row[1], row[0]))
         masks = {mask: None for mask, _ in several[:_MOST_SETS]}
-        everyone = sum(1 << tree for tree in alone if tree)
+        everyone = sum(1 << row.tree for row in self.trees if row.tree)
         if everyone.bit_count() > 1:
             masks[everyone] = None
-        found = []
-        for mask in masks:
-            members = _positions(mask)
-            freed = self.freed_by(members)
-            found.append(SnapshotSet(members, freed, freed - sum(alone[t] for t in members)))
+        found = [self.set_of(_positions(mask)) for mask in masks]
         return sorted(found, key=lambda s: (-s.freed, s.trees))
+
+    def set_of(self, trees: Iterable[int]) -> SnapshotSet:
+        """What some snapshots, given by the positions of their trees, free together."""
+        members = tuple(sorted(set(trees)))
+        freed = self.freed_by(members)
+        alone = {mask: length for mask, length in self.frees if mask.bit_count() == 1}
+        return SnapshotSet(members, freed, freed - sum(alone.get(1 << t, 0) for t in members))
 
 
 def _positions(mask: int) -> tuple[int, ...]:

@@ -6,12 +6,14 @@ from qcow2_dump.cli.asked import Asked
 from qcow2_dump.cli.commands.shared import IMAGE, IMAGES, add_base, add_lock, add_shown
 from qcow2_dump.cli.pages import Example
 from qcow2_dump.cli.subcommand import Options, Subcommand, number
+from qcow2_dump.errors import RequestError
 from qcow2_dump.operations.requests import (
     ALL_TREES,
     DumpRequest,
     InfoRequest,
     LocateRequest,
     MapRequest,
+    PictureRequest,
 )
 
 __all__ = ["DUMP", "INFO", "LOCATE", "MAP"]
@@ -125,10 +127,19 @@ def _map_options(options: Options) -> None:
     options.add_argument(
         "--details", action="store_true", help="also say what is compressed, and whose range it is"
     )
+    options.add_argument(
+        "--picture", action="store_true", help="draw the file on one screen: what lies where in it"
+    )
     add_shown(options, "a JSON array with the keys and values of qemu-img map")
 
 
 def _map(arguments: Namespace) -> Asked:
+    if arguments.picture:
+        others = ("snapshot", "chain", "details", "json")
+        wrong = [f"--{name}" for name in others if getattr(arguments, name)]
+        if wrong:
+            raise RequestError(f"--picture shows the whole file, {wrong[0]} means nothing there")
+        return Asked(request=PictureRequest(image=arguments.image), color=arguments.color)
     return Asked(
         request=MapRequest(
             image=arguments.image, snapshot=arguments.snapshot, chain=arguments.chain
@@ -141,7 +152,7 @@ def _map(arguments: Namespace) -> Asked:
 
 MAP = Subcommand(
     name="map",
-    purpose="Show which ranges of the guest's disk lie where in the file.",
+    purpose="Show which ranges of the guest's disk lie where in the file; or draw the file.",
     operands=(IMAGE,),
     add_options=_map_options,
     ask=_map,
@@ -149,6 +160,7 @@ MAP = Subcommand(
     examples=(
         Example("qcow2-dump map disk.qcow2"),
         Example("qcow2-dump map disk.qcow2 --snapshot monday --details"),
+        Example("qcow2-dump map disk.qcow2 --picture"),
         Example("qcow2-dump map --chain --json overlay.qcow2 | jq '.[] | select(.data)'"),
     ),
 )

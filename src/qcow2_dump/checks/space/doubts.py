@@ -1,0 +1,63 @@
+"""Why the sums of a file may not be all there is to say: damage, and what could not be told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qcow2_dump.checks.catalogue import RULES, Severity
+from qcow2_dump.checks.space.sums import SpaceSums
+from qcow2_dump.checks.space.survey import Survey
+
+__all__ = ["Doubt", "DoubtKind", "doubts_of"]
+
+DoubtKind = Literal[
+    "damaged",
+    "lost",
+    "unreadable-tree",
+    "undercounted",
+    "overcounted",
+    "claimed-twice",
+    "crowded",
+    "data-file",
+]
+
+_LEAD_NOWHERE = (
+    "l1.unaligned",
+    "l1.beyond-end",
+    "l2.unaligned",
+    "l2.beyond-end",
+    "table.beyond-end",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One reason why the sums may not be all.
+
+    ``number`` counts places where the image is ``damaged``, or entries and tables whose clusters
+    are ``lost`` past the end of the file or between clusters; else it is a number of bytes.
+    ``tree`` is the position of a tree whose L1 table cannot be read.
+    """
+
+    kind: DoubtKind
+    number: int = 0
+    tree: int | None = None
+
+
+def doubts_of(survey: Survey, sums: SpaceSums) -> list[Doubt]:
+    """What is to be known beside the sums, the worst first."""
+    log = survey.facts.log
+    damage = [c for c in log.tallies if RULES[c].severity is Severity.CORRUPTION]
+    found = [
+        Doubt("damaged", log.places(*damage)),
+        Doubt("lost", log.places(*_LEAD_NOWHERE)),
+        Doubt("undercounted", sums.undercounted),
+        Doubt("overcounted", sums.overcounted),
+        Doubt("claimed-twice", sums.claimed_twice),
+        Doubt("crowded", sums.crowded),
+    ]
+    found = [doubt for doubt in found if doubt.number]
+    trees = survey.facts.trees
+    found += (Doubt("unreadable-tree", tree=i) for i, tree in enumerate(trees) if not tree.usable)
+    if survey.facts.image.header.has_data_file:
+        found.append(Doubt("data-file"))
+    return found

@@ -1,0 +1,144 @@
+"""What fills a file as JSON, and as rows of CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+
+from qcow2_dump.checks.space.measured import Measured
+from qcow2_dump.checks.space.sums import Part, SnapshotSet, TreeSums
+from qcow2_dump.image.image import Image
+from qcow2_dump.report import space_document as doc
+from qcow2_dump.report.escape import plain, printable
+from qcow2_dump.report.space_words import TreeNames, doubt_words
+
+__all__ = ["du_document", "du_rows", "to_line"]
+
+_COLUMNS = (
+    "row",
+    "what",
+    "id",
+    "name",
+    "virtual_size",
+    "referenced",
+    "exclusive",
+    "shared",
+    "vm_state",
+    "freed",
+    "only_together",
+    "bytes",
+)
+
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@")
+
+
+def to_line(document: doc.DuDocument) -> str:
+    """The document as one line of JSON, without the line end; safe for any encoding."""
+    return json.dumps(document, ensure_ascii=True, separators=(", ", ": "))
+
+
+def du_document(measured: Measured, image: Image) -> doc.DuDocument:
+    """What was measured, as the document of `space_document.DuDocument`."""
+    sums, names = measured.sums, TreeNames(image)
+    sets = measured.sets
+    return {
+        "schema": "qcow2-dump.du/1",
+        "image": plain(image.name),
+        "length": sums.length,
+        "allocated": measured.allocated,
+        "allocated_free": sums.allocated_free,
+        "cluster_size": image.geometry.cluster_size,
+        "parts": [{"part": _NAMES[part], "bytes": length} for part, length in _parts(measured)],
+        "trees": [_tree(row, measured, image) for row in _trees(measured)],
+        "sets": None if sets is None else [_set(found) for found in sets],
+        "without": None if measured.without is None else _set(measured.without),
+        "doubts": [
+            {
+                "kind": doubt.kind,
+                "number": doubt.number or None,
+                "message": doubt_words(doubt, names),
+            }
+            for doubt in measured.doubts
+        ],
+    }
+
+
+def du_rows(measured: Measured, image: Image) -> Iterator[str]:
+    """The lines of a CSV table: a row for each part, tree and set, the columns' names first."""
+    yield ",".join(_COLUMNS)
+    for part, length in _parts(measured):
+        yield _row(row="part", what=part.value, bytes=length)
+    for row in _trees(measured):
+        tree = _tree(row, measured, image)
+        yield _row(
+            row="tree",
+            what=_selector(row.tree),
+            id=_harmless(tree["id"]),
+            name=_harmless(tree["name"]),
+            virtual_size=tree["virtual_size"],
+            referenced=row.referenced,
+            exclusive=row.exclusive,
+            shared=row.shared,
+            vm_state=row.vm_state,
+            freed=row.freed,
+        )
+    several = list(measured.sets or ())
+    if measured.without is not None:
+        several.append(measured.without)
+    for found in several:
+        what = " ".join(_selector(tree) for tree in found.trees)
+        yield _row(row="set", what=what, freed=found.freed, only_together=found.more)
+
+
+_NAMES: dict[Part, doc.PartName] = {part: part.value for part in Part}
+
+
+def _parts(measured: Measured) -> list[tuple[Part, int]]:
+    return sorted(measured.sums.parts.items(), key=lambda row: -row[1])
+
+
+def _trees(measured: Measured) -> list[TreeSums]:
+    return sorted(measured.sums.trees, key=lambda row: (-row.exclusive, row.tree))
+
+
+def _tree(row: TreeSums, measured: Measured, image: Image) -> doc.TreeSize:
+    record = image.snapshot_table.entries[row.tree - 1].record if row.tree else None
+    return {
+        "snapshot": row.tree - 1 if row.tree else None,
+        "id": None if record is None else plain(record.id),
+        "name": None if record is None else plain(record.name),
+        "virtual_size": measured.trees[row.tree].disk_size,
+        "referenced": row.referenced,
+        "exclusive": row.exclusive,
+        "shared": row.shared,
+        "vm_state": row.vm_state,
+        "freed": row.freed,
+    }
+
+
+def _set(found: SnapshotSet) -> doc.SetSize:
+    return {
+        "snapshots": [tree - 1 for tree in found.trees],
+        "freed": found.freed,
+        "only_together": found.more,
+    }
+
+
+def _selector(tree: int) -> str:
+    """How a tree is named on the command line, whatever the image calls it."""
+    return f"snapshot[{tree - 1}]" if tree else "active"
+
+
+def _harmless(name: str | None) -> str | None:
+    """A name from the image, on one line, and never a formula."""
+    if name is None:
+        return None
+    shown = printable(name)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def _row(**cells: int | str | None) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([cells.get(name) for name in _COLUMNS])
+    return line.getvalue()

@@ -1,0 +1,98 @@
+"""A file as one screen of cells: from its start to its end, each as what most of it is.
+
+Damage always shows: a cell with any damage in it is shown as damaged, however much it stands for.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+
+from qcow2_dump.checks.space.cells import Cells
+from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.survey import Survey
+from qcow2_dump.report.commands import command, path
+from qcow2_dump.report.escape import printable
+from qcow2_dump.report.paper import Paper
+from qcow2_dump.report.space_words import DAMAGED, LOOKS, Look
+from qcow2_dump.report.units import share, size
+
+__all__ = ["picture"]
+
+_GAP = "  "
+_FEWEST_ROWS = 4
+_FEWEST_COLUMNS = 8
+# The line above the cells, three blank lines, the advice, the prompt.
+_OTHER_LINES = 6
+# Where columns are this few, they are all cells.
+_NARROW = 48
+
+
+def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
+    """The picture of a surveyed file for a terminal of so many lines."""
+    image, length = survey.facts.image, survey.space.length
+    label = len(f"{length:#x}") + len(_GAP) if paper.columns >= _NARROW else 0
+    columns = max(_FEWEST_COLUMNS, paper.columns - label - len(_GAP))
+    legend = list(_legend(survey.host_map(1), paper))
+    rows = max(_FEWEST_ROWS, lines - len(legend) - _OTHER_LINES)
+    cells = survey.host_map(rows * columns)
+    yield _heading(survey, cells, paper)
+    yield ""
+    looks = _looks(cells)
+    for start in range(0, len(cells), columns):
+        offset = int(cells.bounds[start]) << survey.space.cluster_bits
+        named = paper.style.dim(f"{offset:#x}".rjust(label - len(_GAP)) + _GAP) if label else ""
+        yield _GAP + named + _row(looks[start : start + columns], paper)
+    yield ""
+    yield from legend
+    if cells.damaged.any():
+        yield ""
+        yield f"{_GAP}next: {command('check', path(image.name))}"
+
+
+def _heading(survey: Survey, cells: Cells, paper: Paper) -> str:
+    name = paper.style.strong(printable(survey.facts.image.name))
+    most = int(np.diff(cells.bounds).max()) if len(cells) else 1
+    held = size(most << survey.space.cluster_bits)
+    stands = f"one cluster ({held})"
+    if most > 1:
+        stands = f"{held} ({most:,} clusters), shown as what most of it is"
+    return f"{name}: {size(survey.space.length)}; a character is {stands}"
+
+
+def _looks(cells: Cells) -> list[Look]:
+    """How each cell is shown: as what most of it is, or as damaged."""
+    looks = [LOOKS[Kind(kind)] for kind in cells.shares.argmax(axis=1).tolist()]
+    for at in np.flatnonzero(cells.damaged).tolist():
+        looks[at] = DAMAGED
+    return looks
+
+
+def _row(looks: list[Look], paper: Paper) -> str:
+    """Cells beside each other; neighbours of one look share their colour codes."""
+    return "".join(
+        paper.style.painted(_character(look, paper) * len(list(same)), *look.color)
+        for look, same in groupby(looks)
+    )
+
+
+def _character(look: Look, paper: Paper) -> str:
+    return look.character if paper.unicode else look.plain
+
+
+def _legend(whole: Cells, paper: Paper) -> Iterator[str]:
+    """What there is in the file, each with its share, in as many columns as fit."""
+    shares = whole.shares.sum(axis=0).tolist()
+    entries = [(LOOKS[kind], share(shares[kind], whole.length)) for kind in Kind if shares[kind]]
+    if whole.damaged.any():
+        entries.append((DAMAGED, "any of it"))
+    words = max(len(look.words) for look, _ in entries)
+    width = words + max(len(part) for _, part in entries) + 2 + len(_GAP)
+    beside = max(1, (paper.columns - len(_GAP)) // (width + len(_GAP)))
+    high = -(-len(entries) // beside)
+    for line in range(high):
+        parts = []
+        for look, part in entries[line::high]:
+            mark = paper.style.painted(_character(look, paper), *look.color)
+            parts.append(f"{mark} {look.words:<{words}}{part:>{width - words - 2}}")
+        yield _GAP + _GAP.join(parts)

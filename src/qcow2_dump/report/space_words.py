@@ -1,0 +1,109 @@
+"""What kinds of clusters and parts of a file are called, and how a map shows them.
+
+Each kind has a character as well as a colour, so that a map reads without colour and in print.
+"""
+
+from typing import NamedTuple
+
+from qcow2_dump.checks.space.doubts import Doubt
+from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.sums import Part
+from qcow2_dump.image.image import Image
+from qcow2_dump.report.escape import printable, quoted
+from qcow2_dump.report.units import counted, size
+
+__all__ = ["DAMAGED", "LOOKS", "PART_WORDS", "Look", "TreeNames", "doubt_words"]
+
+
+class Look(NamedTuple):
+    """A kind in a map: its name, its character, that for terminals without Unicode, and its
+    colour as the codes of a terminal."""
+
+    words: str
+    character: str
+    plain: str
+    color: tuple[str, ...]
+
+
+LOOKS = {
+    Kind.HEADER: Look("header", "H", "H", ("95",)),
+    Kind.SNAPSHOT_TABLE: Look("snapshot table", "S", "S", ("95",)),
+    Kind.L1: Look("L1 tables", "1", "1", ("96",)),
+    Kind.L2: Look("L2 tables", "2", "2", ("36",)),
+    Kind.REFCOUNTS: Look("refcount structures", "R", "R", ("33",)),
+    Kind.LUKS: Look("LUKS header", "K", "K", ("95",)),
+    Kind.BITMAPS: Look("bitmaps", "B", "B", ("35",)),
+    Kind.ACTIVE: Look("data of the active layer", "█", "#", ("32",)),
+    Kind.SHARED: Look("data shared with snapshots", "▓", "%", ("34",)),
+    Kind.SNAPSHOTS: Look("data only snapshots hold", "▒", "+", ("94",)),
+    Kind.STATE: Look("VM state", "V", "V", ("94",)),
+    Kind.COMPRESSED: Look("compressed", "≡", "=", ("92",)),
+    Kind.LEAKED: Look("leaked", "?", "?", ("1", "93")),
+    Kind.FREE: Look("free", "·", ".", ("2",)),
+}
+
+DAMAGED = Look("damaged", "X", "X", ("1", "97", "41"))
+"""What is damaged is shown so, whatever kind it is."""
+
+PART_WORDS = {
+    Part.HEADER: "header",
+    Part.SNAPSHOT_TABLE: "snapshot table",
+    Part.L1: "L1 tables",
+    Part.L2: "L2 tables",
+    Part.REFCOUNTS: "refcount table and blocks",
+    Part.LUKS: "LUKS header",
+    Part.BITMAPS: "bitmaps",
+    Part.ACTIVE: "data only the active layer holds",
+    Part.SHARED: "data shared with snapshots",
+    Part.SNAPSHOTS: "data only snapshots hold",
+    Part.STATE: "VM state of snapshots",
+    Part.COMPRESSED: "compressed data",
+    Part.SLACK: "unused beside compressed data",
+    Part.LEAKED: "leaked",
+    Part.FREE: "free inside the file",
+    Part.TAIL: "behind the last cluster in use",
+}
+
+
+class TreeNames:
+    """What people call the trees at the positions of `trees_of`."""
+
+    def __init__(self, image: Image) -> None:
+        self._records = [entry.record for entry in image.snapshot_table.entries]
+
+    def name(self, tree: int) -> str:
+        """``active``, ``1 "monday"``."""
+        if tree == 0:
+            return "active"
+        record = self._records[tree - 1]
+        return f"{printable(record.id, 20)} {quoted(record.name, 40)}"
+
+    def names(self, trees: tuple[int, ...], most: int = 4) -> str:
+        """Several trees: the first few, and how many more there are."""
+        shown = ", ".join(self.name(tree) for tree in trees[:most])
+        more = len(trees) - most
+        return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def doubt_words(doubt: Doubt, names: TreeNames) -> str:
+    """Why the sums may not be all there is to say, as one line."""
+    length = size(doubt.number)
+    if doubt.tree is not None:
+        return (
+            f"the L1 table of {names.name(doubt.tree)} cannot be read: what it leads to is leaked"
+        )
+    return {
+        "damaged": f"the image is damaged in {counted(doubt.number, 'place')}: "
+        "sums hold for what can still be reached",
+        "lost": f"{counted(doubt.number, 'pointer leads', 'pointers lead')} past the end of the "
+        "file or between clusters, and are not counted",
+        "undercounted": f"{length} have a refcount lower than their references: "
+        "what deleting frees there is uncertain, and not counted",
+        "overcounted": f"{length} have a refcount higher than their references: "
+        "they stay when their last user goes",
+        "claimed-twice": f"{length} have owners of different kinds, and are counted as the first",
+        "crowded": f"{length} belong to more combinations of snapshots than can be told apart: "
+        "referenced and shared are that much too low at most",
+        "data-file": "guest data lies in an external data file, and is not counted here",
+        "unreadable-tree": "",
+    }[doubt.kind]
