@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.differential.repair_plans import plan_of, repair
 from tests.differential.repair_tables import Tables
 
 FULL = os.environ.get("QCOW2_DUMP_FULL") == "1"
-KILLS = 60 if FULL else 8
+KILLS = 60 if FULL else 6
 LONGEST = 0.025
 STOPPED = [
     case
@@ -62,8 +63,11 @@ def _repaired(image: Path, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def _kill_while_writing(path: Path, seconds: float) -> None:
-    """Start a repair and kill it so long after the first change of the image or its folder."""
+def _stop_while_writing(path: Path, seconds: float, number: int) -> int:
+    """Start a repair and send it a signal so long after the first change of image or folder.
+
+    Returns how it ended.
+    """
     process = subprocess.Popen(
         [*COMMAND, *REPAIR, str(path)],
         stdout=subprocess.DEVNULL,
@@ -79,6 +83,8 @@ def _kill_while_writing(path: Path, seconds: float) -> None:
                 break
             time.sleep(0.0002)
         time.sleep(seconds)
+        process.send_signal(number)
+        return process.wait(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -92,7 +98,7 @@ def test_killed_at_random_moments(large: Path, tmp_path: Path) -> None:
     for number in range(KILLS):
         path = tmp_path / f"{number}.qcow2"
         sparse_copy(large, path)
-        _kill_while_writing(path, rng.uniform(0, LONGEST))
+        _stop_while_writing(path, rng.uniform(0, LONGEST), signal.SIGKILL)
         found = path.read_bytes()
         stopped += found not in (original, goal)
         if found != goal or undo_files(path):
@@ -100,6 +106,27 @@ def test_killed_at_random_moments(large: Path, tmp_path: Path) -> None:
         for file in (path, *undo_files(path)):
             file.unlink()
     assert stopped, "no kill hit a repair half way"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_asked_to_stop(number: signal.Signals, large: Path, tmp_path: Path) -> None:
+    """What was done is taken back first, and nothing is left beside the image."""
+    original, goal = large.read_bytes(), _repaired(large, tmp_path)
+    rng = random.Random(f"asked {number}")
+    ends = []
+    for attempt in range(KILLS // 2):
+        path = tmp_path / f"{attempt}.qcow2"
+        sparse_copy(large, path)
+        ends.append(_stop_while_writing(path, rng.uniform(0, LONGEST), number))
+        if ends[-1] == 128 + number:
+            assert path.read_bytes() == original
+            assert undo_files(path) == []
+        else:
+            # It came after the last write.
+            assert path.read_bytes() == goal
+        for file in (path, *undo_files(path)):
+            file.unlink()
+    assert 128 + number in ends, ends
 
 
 def _go_on(path: Path, original: bytes, goal: bytes, *, finish: bool) -> None:
