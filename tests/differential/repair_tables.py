@@ -201,7 +201,7 @@ class Tables:
         offset, size = self.refcount_table_place
         good = size <= MOST_REFCOUNT_TABLE and self.usable(offset) and offset + size < FARTHEST
         if self.was is not None and (offset, size) == self.was.refcount_table_place:
-            good = good and self.was.usable(offset)
+            good = good and offset < self.was.end
         return self.array(offset, size // 8 if good else 0)
 
     @property
@@ -210,14 +210,16 @@ class Tables:
         return self.get(48), self.get(56, 4) * self.cluster_size
 
     def blocks(self) -> list[tuple[int, int]]:
-        """Index and offset of each refcount block that can be read."""
+        """Index and offset of each refcount block that can be read and is about the file."""
         offsets = (self.refcount_table & ~np.uint64(0x1FF)).astype(np.int64)
         good = (offsets > 0) & (offsets % self.cluster_size == 0) & (offsets < self.end)
         if self.was is not None:
             before = self.was.refcount_table[: len(offsets)]
             same = before == self.refcount_table[: len(before)]
             good[: len(before)] &= ~(same & (offsets[: len(before)] >= self.was.end))
-        return [(int(at), int(offsets[at])) for at in np.flatnonzero(good)]
+        per_block = self.cluster_size * 8 // self.refcount_bits
+        last = self.clusters // per_block
+        return [(int(at), int(offsets[at])) for at in np.flatnonzero(good[: last + 1])]
 
     @cached_property
     def stored(self) -> U64:

@@ -90,7 +90,7 @@ def test_stopped_between_snapshots(base: Base, planner: Planner, tmp_path: Path)
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", ["l1-table-overwritten", "snapshot-l1-entry"])
+@pytest.mark.parametrize("damage", ["l1-table-overwritten", "l1-lost", "snapshot-l1-entry"])
 def test_stopped_while_a_snapshot_rescues(damage: str, tmp_path: Path) -> None:
     """Applying a snapshot to an image whose tables are ruined."""
     cases = [c for c in all_cases() if c.damage.name == damage and "snapshots" in c.base.traits]
