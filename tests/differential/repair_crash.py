@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +19,7 @@ from tests.corpus.layout import COMPRESSED, COPIED, OFFSET_MASK
 from tests.differential.repair_tables import Held, Tables, Tree, Unreadable
 
 ALL_SUBSETS_UP_TO = 6
+SECTOR = 512
 
 _U = np.uint64
 
@@ -49,16 +50,35 @@ def stages(plan: Plan) -> list[list[Step]]:
 def crashed(original: bytes, plan: Plan, rng: random.Random, most: int) -> Iterator[bytearray]:
     """The image after a crash in each stage of a plan.
 
-    All subsets of a stage's steps are done up to six of them, `most` random ones above. A crash
-    before the end of a stage is one in which the steps behind are among those lost.
+    All subsets of a stage's steps are done up to six of them, `most` random ones above; then a few
+    of its sectors, as a disk promises no more than whole sectors. A crash before the end of a
+    stage is one in which the steps behind are among those lost.
     """
     disk = bytearray(original)
     for stage in stages(plan):
-        for kept in subsets(stage, rng, most):
+        pieces = [piece for step in stage for piece in sectors(step)]
+        torn = subsets(pieces, rng, max(3, most // 4)) if len(pieces) > len(stage) else ()
+        for kept in (*subsets(stage, rng, most), *torn):
             state = bytearray(disk)
             apply_steps(state, kept)
             yield state
         apply_steps(disk, stage)
+
+
+def sectors(step: Step) -> Iterator[Step]:
+    """The parts of a step that reach the disk each as a whole; at most 64 for a long write."""
+    if not isinstance(step, Write):
+        yield step
+        return
+    size = max(1, -(-step.length // (64 * SECTOR))) * SECTOR
+    start = step.offset
+    while start < step.end:
+        end = min(start // size * size + size, step.end)
+        at, length = start - step.offset, end - start
+        yield replace(
+            step, offset=start, old=step.old.cut(at, length), new=step.new.cut(at, length)
+        )
+        start = end
 
 
 def subsets(stage: Sequence[Step], rng: random.Random, most: int) -> Iterator[list[Step]]:

@@ -22,6 +22,7 @@ from tests.differential.repair_crash import (
     apply_steps,
     crashed,
     overwritten,
+    sectors,
     stages,
     subsets,
 )
@@ -230,6 +231,26 @@ def test_stages_and_subsets(sound: bytes, make: Make) -> None:
     chosen = list(subsets(many, rng, 50))
     assert len(chosen) == 50
     assert {len(kept) for kept in chosen} >= {20, 0} or len({len(kept) for kept in chosen}) > 5
+
+
+def test_a_write_torn_apart(sound: bytes, make: Make) -> None:
+    """Sectors come one by one: a table moved by one entry is wrong in between."""
+    (whole,) = make(sound).put_bytes(DATA - 100, bytes(1300)).plan.steps
+    pieces = list(sectors(whole))
+    assert [(piece.offset - DATA, piece.length) for piece in pieces] == [
+        (-100, 100),
+        (0, 512),
+        (512, 512),
+        (1024, 176),
+    ]
+    disk = bytearray(sound)
+    apply_steps(disk, pieces)
+    assert disk[DATA : DATA + 1200] == bytes(1200)
+    # Two entries in different sectors exchange their clusters in one write.
+    image = bytearray(sound)
+    image[L2 + 1024 : L2 + 1032], image[L2 + 8 : L2 + 16] = image[L2 + 8 : L2 + 16], bytes(8)
+    moved = make(sound).put_bytes(L2, bytes(image[L2 : L2 + 2048]))
+    assert moved.faults(sound) == {"refcount"}
 
 
 @pytest.mark.parametrize("base", SOUND if FULL else SOUND[::4], ids=lambda base: base.name)
