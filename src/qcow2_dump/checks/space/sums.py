@@ -109,14 +109,20 @@ class SpaceSums:
         everyone = sum(1 << row.tree for row in self.trees if row.tree)
         if everyone.bit_count() > 1:
             masks[everyone] = None
-        found = [self.set_of(_positions(mask)) for mask in masks]
+        alone = self._alone()
+        found = [self._set_of(_positions(mask), alone) for mask in masks]
         return sorted(found, key=lambda s: (-s.freed, s.trees))
 
     def set_of(self, trees: Iterable[int]) -> SnapshotSet:
         """What some snapshots, given by the positions of their trees, free together."""
-        members = tuple(sorted(set(trees)))
+        return self._set_of(tuple(sorted(set(trees))), self._alone())
+
+    def _alone(self) -> dict[int, int]:
+        """What single snapshots free, by their masks."""
+        return {mask: length for mask, length in self.frees if mask.bit_count() == 1}
+
+    def _set_of(self, members: tuple[int, ...], alone: dict[int, int]) -> SnapshotSet:
         freed = self.freed_by(members)
-        alone = {mask: length for mask, length in self.frees if mask.bit_count() == 1}
         return SnapshotSet(members, freed, freed - sum(alone.get(1 << t, 0) for t in members))
 
 

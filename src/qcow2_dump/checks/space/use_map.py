@@ -16,12 +16,15 @@ _WORTHWHILE_RUN = 512
 # Clusters looked at together: what is made of them must not fill the memory.
 _PIECE = 1 << 20
 
-# Codes that fit one byte.
-_NARROW = 1 << 8
+# A cluster and a code as one number: there are fewer codes than that.
+_CODE_BITS = 20
+
+# As many bytes as codes need by now.
+_WIDTHS = (np.uint8, np.uint16, np.uint32)
 
 
 class UseMap:
-    """The users of ``size`` host clusters: ``codes`` is uint8[size], or uint16[size]."""
+    """The users of ``size`` host clusters: ``codes`` is uint8[size], or of wider integers."""
 
     def __init__(self, size: int, users: Users) -> None:
         self.size = size
@@ -35,7 +38,7 @@ class UseMap:
         for start in range(first, end, _PIECE):
             stop = min(start + _PIECE, end)
             piece = self.codes[start:stop]
-            if piece.view(np.bool_ if piece.itemsize == 1 else np.uint16).any():
+            if piece.any():
                 whole = np.full(stop - start, code, dtype=np.int64)
                 self.claim_each(np.arange(start, stop), whole)
             else:
@@ -72,10 +75,12 @@ class UseMap:
             lost = np.flatnonzero(self.codes[indices] != joined)
             if not len(lost):
                 return
-            keys = arrays.distinct((indices[lost] << 16) | codes[lost])
-            indices, codes = keys >> 16, keys & 0xFFFF
+            keys = arrays.distinct((indices[lost] << _CODE_BITS) | codes[lost])
+            indices, codes = keys >> _CODE_BITS, keys & ((1 << _CODE_BITS) - 1)
 
     def _widen(self) -> None:
-        """Make room for codes of two bytes once there are any."""
-        if self.codes.itemsize == 1 and len(self.users.masks) > _NARROW:
-            self.codes = self.codes.astype(np.uint16)
+        """Make room for codes of more bytes once there are any."""
+        highest = len(self.users.masks) - 1
+        if highest > np.iinfo(self.codes.dtype).max:
+            wider = next(width for width in _WIDTHS if highest <= np.iinfo(width).max)
+            self.codes = self.codes.astype(wider)

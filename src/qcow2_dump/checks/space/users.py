@@ -16,10 +16,10 @@ __all__ = ["NOBODY", "Use", "Users", "tree_bit", "trees_in"]
 NOBODY = 0
 """The code of clusters that nobody uses."""
 
-# Codes fit two bytes; above these there is room for all masks with `Use.CROWD`.
-_MOST_CODES = (1 << 16) - (1 << 13)
+# Each costs some two hundred bytes; above these there is room for all masks with `Use.CROWD`.
+_MOST_CODES = 1 << 18
 # All masks together: with thousands of snapshots each one takes a kilobyte.
-_MOST_BITS = 1 << 30
+_MOST_BITS = 1 << 29
 _FEWEST_CODES = 1 << 12
 # What each tree needs for itself: its L1 table, its L2 tables, data, VM state.
 _CODES_OF_A_TREE = 4
@@ -98,10 +98,10 @@ class Users:
 
     def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
         """The codes of both users of each pair together: int64, three arrays of one length."""
-        pairs = (first << 16) | second
+        pairs = (first << 32) | second
         distinct, which = np.unique(pairs, return_inverse=True)
         masks = self.masks
-        joined = [self.code(masks[pair >> 16] | masks[pair & 0xFFFF]) for pair in distinct.tolist()]
+        joined = [self.code(masks[pair >> 32] | masks[pair & 0xFFFF_FFFF]) for pair in distinct.tolist()]
         return np.array(joined, dtype=np.int64)[which]
 
     def join_runs(self, codes: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
