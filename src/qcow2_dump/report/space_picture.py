@@ -22,8 +22,8 @@ __all__ = ["picture"]
 _GAP = "  "
 _FEWEST_ROWS = 4
 _FEWEST_COLUMNS = 8
-# The line above the cells, three blank lines, the advice, the prompt.
-_OTHER_LINES = 6
+# Two lines above the cells, three blank lines, the advice, the prompt.
+_OTHER_LINES = 7
 # Where columns are this few, they are all cells.
 _NARROW = 48
 
@@ -36,7 +36,7 @@ def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
     legend = list(_legend(survey.host_map(1), paper))
     rows = max(_FEWEST_ROWS, lines - len(legend) - _OTHER_LINES)
     cells = survey.host_map(rows * columns)
-    yield _heading(survey, cells, paper)
+    yield from _heading(survey, cells, paper)
     yield ""
     looks = _looks(cells)
     for start in range(0, len(cells), columns):
@@ -50,14 +50,21 @@ def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
         yield f"{_GAP}next: {command('check', path(image.name))}"
 
 
-def _heading(survey: Survey, cells: Cells, paper: Paper) -> str:
-    name = paper.style.strong(printable(survey.facts.image.name))
+def _heading(survey: Survey, cells: Cells, paper: Paper) -> Iterator[str]:
+    """What is drawn, and what a character stands for: one line, or two where that is long."""
+    name, length = printable(survey.facts.image.name), size(survey.space.length)
     most = int(np.diff(cells.bounds).max()) if len(cells) else 1
     held = size(most << survey.space.cluster_bits)
     stands = f"one cluster ({held})"
     if most > 1:
         stands = f"{held} ({most:,} clusters), shown as what most of it is"
-    return f"{name}: {size(survey.space.length)}; a character is {stands}"
+    about = f"a character is {stands}"
+    heading = f"{paper.style.strong(name)}: {length}"
+    if len(f"{name}: {length}; {about}") <= paper.columns:
+        yield f"{heading}; {about}"
+    else:
+        yield heading
+        yield f"{_GAP}{about}"
 
 
 def _looks(cells: Cells) -> list[Look]:

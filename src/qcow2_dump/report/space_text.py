@@ -1,6 +1,7 @@
 """What fills a file, for people: its parts, its trees, and what deleting snapshots frees."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.measured import Measured
@@ -18,6 +19,7 @@ __all__ = ["space_text"]
 
 _FEWEST_COLUMNS = 6
 _SHOWN_TREES = 1000
+_NARROWEST = 40
 _GAP = "  "
 
 
@@ -41,7 +43,13 @@ def space_text(measured: Measured, image: Image, paper: Paper) -> Iterator[str]:
     if measured.doubts:
         yield ""
         for doubt in measured.doubts:
-            yield f"  note: {doubt_words(doubt, names)}"
+            yield from wrap(
+                f"note: {doubt_words(doubt, names)}",
+                max(_NARROWEST, paper.columns),
+                initial_indent=_GAP,
+                subsequent_indent=_GAP * 2,
+                break_on_hyphens=False,
+            )
     if any(doubt.kind == "damaged" for doubt in measured.doubts):
         yield ""
         yield f"  next: {command('check', path(image.name))}"
@@ -111,7 +119,7 @@ def _sets(sets: Sequence[SnapshotSet], names: TreeNames, paper: Paper) -> Iterat
     if not sets:
         yield "  no set of snapshots frees more together than one by one"
         return
-    cells = [[size(s.freed), size(s.more), names.names(s.trees)] for s in sets]
+    cells = [[size(s.freed), size(s.more) if s.more else "-", names.names(s.trees)] for s in sets]
     lines, _ = _table([["freed", "only together", "deleting"], *cells], paper.columns, names=2)
     yield paper.style.dim(lines[0])
     yield from lines[1:]

@@ -90,7 +90,8 @@ def test_sums_of_anything_hold(pokes: list[tuple[int, int]], cut: int) -> None:
 def test_streams_and_what_is_beside_them(tmp_path: Path) -> None:
     """Two streams in whole sectors share a cluster; a snapshot has one of them as well."""
     content = {0: Compressed(1), 1: Compressed(2), 2: Data(3)}
-    spec = ImageSpec(content=content, stream_alignment="sector", snapshots=(SnapshotSpec("1", "a"),))
+    snapshots = (SnapshotSpec("1", "a"),)
+    spec = ImageSpec(content=content, stream_alignment="sector", snapshots=snapshots)
     with surveyed(build(spec).write_to(tmp_path / "t.qcow2")) as survey:
         parts = sum_up(survey).parts
         assert parts[Part.COMPRESSED] == 2 * 512

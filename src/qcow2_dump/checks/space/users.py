@@ -101,7 +101,7 @@ class Users:
         pairs = (first << 32) | second
         distinct, which = np.unique(pairs, return_inverse=True)
         masks = self.masks
-        joined = [self.code(masks[pair >> 32] | masks[pair & 0xFFFF_FFFF]) for pair in distinct.tolist()]
+        joined = [self.code(masks[p >> 32] | masks[p & 0xFFFF_FFFF]) for p in distinct.tolist()]
         return np.array(joined, dtype=np.int64)[which]
 
     def join_runs(self, codes: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:

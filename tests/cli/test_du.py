@@ -1,0 +1,81 @@
+"""`du` and `map --picture` as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.builder.build import build
+from tests.builder.spec import Data, ImageSpec
+from tests.cli.running import run
+from tests.cli.transcripts import damaged, rich
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return rich().write_to(tmp_path / "rich.qcow2")
+
+
+def test_it_measures_and_succeeds_on_a_damaged_image_too(tmp_path: Path, image: Path) -> None:
+    done = run("du", image)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "freed if deleted" in done.stdout
+    hurt = damaged().write_to(tmp_path / "damaged.qcow2")
+    for words in (("du", hurt), ("map", "--picture", hurt)):
+        done = run(*words)
+        assert done.returncode == 0
+        assert done.stdout.endswith(f"next: qcow2-dump check {hurt}\n")
+
+
+def test_json_and_csv(image: Path) -> None:
+    document = json.loads(run("du", "--json", image).stdout)
+    assert document["schema"] == "qcow2-dump.du/1"
+    assert document["sets"] is document["without"] is None
+    assert run("du", "--csv", image).stdout.startswith("row,what,id,name,")
+    done = run("du", "--csv", "--json", image)
+    assert (done.returncode, done.stdout) == (234, "")
+
+
+def test_snapshots_that_would_go(image: Path) -> None:
+    done = run("du", "--without", "monday", "--without", "2", "--without", "snapshot[0]", image)
+    assert "frees 81,920 bytes (80 KiB)" in done.stdout
+    done = run("du", image, "--without", "nobody")
+    assert (done.returncode, done.stdout) == (234, "")
+    assert "there is no snapshot 'nobody'" in done.stderr
+
+
+def test_the_terminal_decides_how_it_looks(image: Path) -> None:
+    plain = run("map", "--picture", image, COLUMNS="40", LINES="20", PYTHONIOENCODING="ascii")
+    assert plain.stdout.isascii()
+    assert max(map(len, plain.stdout.splitlines()[3:])) <= 40
+    assert "▓" in run("map", "--picture", image, PYTHONIOENCODING="utf-8").stdout
+    assert "\x1b[" in run("map", "--picture", "--color", "always", image).stdout
+    assert "\x1b[" not in run("map", "--picture", image).stdout
+    assert "#" in run("du", image, COLUMNS="120", PYTHONIOENCODING="latin-1").stdout
+    assert "▏" not in run("du", image, COLUMNS="20", PYTHONIOENCODING="utf-8").stdout
+
+
+@pytest.mark.parametrize("option", ["--json", "--details", "--chain", "--snapshot=1"])
+def test_a_picture_is_of_the_whole_file(image: Path, option: str) -> None:
+    done = run("map", "--picture", option, image)
+    assert (done.returncode, done.stdout) == (234, "")
+    assert f"{option.partition('=')[0]} means nothing there" in done.stderr
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    for words in (("du",), ("map", "--picture")):
+        done = run(*words, tmp_path / "nowhere")
+        assert (done.returncode, done.stdout) == (254, "")
+        assert done.stderr.startswith(f"qcow2-dump {words[0]}: ")
+
+
+def test_it_changes_nothing_and_opens_nothing_else(tmp_path: Path) -> None:
+    path = build(ImageSpec(backing_name="nowhere", content={0: Data(1)})).write_to(
+        tmp_path / "t.qcow2"
+    )
+    before = path.read_bytes()
+    assert run("du", path, "--sets").returncode == 0
+    assert run("map", path, "--picture").returncode == 0
+    assert path.read_bytes() == before
