@@ -19,6 +19,7 @@ what was asked. Every exception knows its errno, from which the exit status foll
     +-- JournalError                an undo file that cannot be used         EIO
     |   +-- InterruptedChangeError  an earlier change was not finished       EBUSY
     +-- LockedError                 somebody else has locked the image       EBUSY
+    +-- MissingExtraError           an optional package is not installed     ENOPKG
 """
 
 import errno as _errno
@@ -28,6 +29,7 @@ __all__ = [
     "InterruptedChangeError",
     "JournalError",
     "LockedError",
+    "MissingExtraError",
     "NotQcow2Error",
     "PlanError",
     "Qcow2Error",
@@ -117,3 +119,15 @@ class LockedError(Qcow2Error):
     """Somebody else has the image open, in a way that forbids what was asked for."""
 
     errno = _errno.EBUSY
+
+
+class MissingExtraError(Qcow2Error):
+    """What was asked takes an optional package: made of the name of the extra, and its package."""
+
+    errno = _errno.ENOPKG
+
+    def __init__(self, extra: str, package: str) -> None:
+        super().__init__(
+            f"{package} is not installed, which this needs: "
+            f"python3 -m pip install 'qcow2-dump[{extra}]'"
+        )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # a check that loads this module need not wait for what listi
     from qcow2_dump.checks.listing.refcounts import BlockEnded, BlockListed, RefcountsListed
     from qcow2_dump.checks.listing.shared import SharedListed
     from qcow2_dump.checks.mapping.active_layer import ClustersElsewhere, WrongCopied
+    from qcow2_dump.checks.maps.picture import Picture
     from qcow2_dump.image.info import ImageInfo
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ImageChecked",
     "ImageFailed",
     "ImageOpened",
+    "ImagePictured",
     "LayoutBegun",
     "LayoutEnded",
     "ListingEvent",
@@ -119,6 +121,21 @@ class ImageFailed:
     name: str
     reason: str
     errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePictured:
+    """An image was checked and mapped, for a page about it.
+
+    ``started`` is the time at which the check began, in seconds since 1970.
+    """
+
+    name: str
+    image: Image
+    info: "ImageInfo"
+    checked: ImageChecked
+    picture: "Picture"
+    started: int
 
 
 @dataclass(frozen=True, slots=True)

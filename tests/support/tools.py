@@ -10,6 +10,7 @@ import pytest
 _PACKAGES = {
     "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils",
+    "chromium": "chromium",
     "qemu-storage-daemon": "qemu-system-common (Debian, Ubuntu) or qemu-img (Fedora)",
 }
 

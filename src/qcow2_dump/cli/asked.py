@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
         LocateRequest,
         MapRequest,
         PictureRequest,
+        ReportRequest,
     )
     from qcow2_dump.operations.write_requests import WriteRequest
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
         | PictureRequest
         | DuRequest
         | LocateRequest
+        | ReportRequest
         | WriteRequest
         | "ExplainRequest"
         | "CompletionRequest"

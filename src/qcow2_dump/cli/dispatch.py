@@ -23,6 +23,7 @@ from qcow2_dump.operations.requests import (
     LocateRequest,
     MapRequest,
     PictureRequest,
+    ReportRequest,
 )
 
 if TYPE_CHECKING:  # what only reads is not kept waiting for what writes
@@ -37,6 +38,11 @@ def dispatch(asked: Asked) -> int:
     if isinstance(request, PictureRequest | DuRequest):
         warn_of_interrupted((request.image,))
         return _measure(request, asked)
+    if isinstance(request, ReportRequest):
+        warn_of_interrupted(request.images)
+        from qcow2_dump.cli.report_command import write_report
+
+        return write_report(request, color=asked.color)
     if isinstance(request, CheckRequest | InfoRequest | DumpRequest | MapRequest | LocateRequest):
         warn_of_interrupted(_images(request))
         return _look(request, asked)

@@ -31,6 +31,7 @@ SUBCOMMANDS: dict[str, _Row] = {
     "map": _Row("show which guest ranges lie where in the file", "viewing"),
     "du": _Row("show what fills the file, and what deleting snapshots frees", "measuring"),
     "locate": _Row("find what holds a guest offset, or who owns a host offset", "viewing"),
+    "report": _Row("write a page with maps and findings, to hand on", "reporting"),
     "explain": _Row("say what a finding means, and what repair does about it", "checking"),
     "completion": _Row("print the completion script for bash, zsh or fish", "completing"),
     "repair": _Row("mend an image", "repairing", writes=True),

@@ -62,6 +62,11 @@ class CheckRun:
         return self.partial_result()
 
     @property
+    def checker(self) -> Checker:
+        """What did the work: its facts are complete when the check has ended."""
+        return self._checker
+
+    @property
     def seconds(self) -> float:
         """Time since the check was made, in seconds."""
         return time.perf_counter() - self._started

@@ -18,6 +18,7 @@ __all__ = [
     "LocateRequest",
     "MapRequest",
     "PictureRequest",
+    "ReportRequest",
 ]
 
 DEFAULT_MAX_FINDINGS = 1000
@@ -148,3 +149,28 @@ class LocateRequest:
             raise RequestError("give either a guest offset or a host offset")
         if (self.guest or 0) < 0 or (self.host or 0) < 0:
             raise RequestError("an offset must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRequest:
+    """A page about each of some images, written to ``output``.
+
+    Of several images, ``output`` is the index, and their pages lie beside it. ``deep``,
+    ``max_findings``, ``look_for_backing`` and ``lock`` are as in `CheckRequest`. Raises
+    RequestError for no images, no output, or fewer than no findings.
+    """
+
+    images: tuple[str, ...]
+    output: str
+    deep: bool = False
+    max_findings: int = DEFAULT_MAX_FINDINGS
+    look_for_backing: bool = True
+    lock: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise RequestError("no image to report on")
+        if not self.output:
+            raise RequestError("the name of the page to write is empty")
+        if self.max_findings < 0:
+            raise RequestError(f"--max-findings is {self.max_findings}, must be 0 or more")

@@ -30,7 +30,16 @@ if TYPE_CHECKING:  # most images have none of these
     from qcow2_dump.image.tables import BitmapItem, SnapshotEntry
     from qcow2_dump.ondisk.luks import LuksHeader
 
-__all__ = ["failure_report", "info_report", "snapshot_rows"]
+__all__ = [
+    "bitmap_rows",
+    "fact_rows",
+    "failure_report",
+    "feature_rows",
+    "info_report",
+    "place_rows",
+    "snapshot_cells",
+    "snapshot_rows",
+]
 
 _SHOWN_ROWS = 200
 _LABEL = 17
@@ -47,15 +56,15 @@ def info_report(info: ImageInfo, style: Style) -> Iterator[str]:
     """The lines of the report on one image, without line ends."""
     yield f"{style.strong(printable(info.file.name))}: {_headline(info, style)}"
     yield ""
-    yield from _rows(_facts(info))
+    yield from _rows(fact_rows(info))
     yield ""
-    yield from _rows(_places(info))
-    yield from _section("features", _features(info.features), style)
+    yield from _rows(place_rows(info))
+    yield from _section("features", feature_rows(info.features), style)
     yield from _section(
         "snapshots (dates in UTC)", snapshot_rows(info.snapshots), style, len(info.snapshots)
     )
     stale = "" if info.bitmaps_valid else " (out of date: QEMU ignores them)"
-    yield from _section(f"bitmaps{stale}", _bitmaps(info.bitmaps), style, len(info.bitmaps))
+    yield from _section(f"bitmaps{stale}", bitmap_rows(info.bitmaps), style, len(info.bitmaps))
     if info.chain is not None:
         yield from _section("backing chain", _chain(info.chain), style)
     yield from _section("problems", _problems(info), style, len(info.problems))
@@ -108,7 +117,7 @@ def _section(title: str, lines: list[str], style: Style, total: int = 0) -> Iter
         yield style.dim(f"    and {total - _SHOWN_ROWS:,} more (--json has all)")
 
 
-def _facts(info: ImageInfo) -> Iterator[tuple[str, str]]:
+def fact_rows(info: ImageInfo) -> Iterator[tuple[str, str]]:
     """What the image is, and which files it needs."""
     header, geometry = info.header, info.header.geometry
     yield "virtual size", _exact(header.size)
@@ -195,7 +204,7 @@ def _data_file(facts: DataFileFacts) -> str:
     return ", ".join(parts)
 
 
-def _places(info: ImageInfo) -> Iterator[tuple[str, str]]:
+def place_rows(info: ImageInfo) -> Iterator[tuple[str, str]]:
     """Where the metadata lies."""
     header = info.header
     unknown = f", {counted(len(header.unknown), 'unknown byte')}" if header.unknown else ""
@@ -225,7 +234,7 @@ def _extensions(info: ImageInfo) -> str:
     return f", extensions: {', '.join(names)}"
 
 
-def _features(features: tuple[FeatureFacts, ...]) -> list[str]:
+def feature_rows(features: tuple[FeatureFacts, ...]) -> list[str]:
     """The bits that are set, and those that the image calls by another name."""
     return [
         f"{_word(feature.word):<12} {feature.bit:>3}   {_feature(feature)}"
@@ -248,13 +257,24 @@ def _feature(feature: FeatureFacts) -> str:
 
 def snapshot_rows(snapshots: "tuple[SnapshotEntry, ...]") -> list[str]:
     """The first 200 snapshots as a table with a heading; nothing without any."""
+    rows = snapshot_cells(snapshots)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def snapshot_cells(snapshots: "tuple[SnapshotEntry, ...]") -> list[tuple[str, ...]]:
+    """The cells of that table, the heading first; columns without content are left out."""
     if not snapshots:
         return []
     rows: list[tuple[str, ...]] = [
         ("", "ID", "name", "date", "VM state", "VM clock", "disk", "icount")
     ]
     rows += [_snapshot(entry) for entry in snapshots[:_SHOWN_ROWS]]
-    return _table(rows)
+    kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return list(zip(*kept, strict=True))
 
 
 def _snapshot(entry: "SnapshotEntry") -> tuple[str, ...]:
@@ -271,17 +291,8 @@ def _snapshot(entry: "SnapshotEntry") -> tuple[str, ...]:
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell; those without content are left out."""
-    kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in kept]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*kept, strict=True)
-    ]
-
-
-def _bitmaps(bitmaps: "tuple[BitmapItem, ...]") -> list[str]:
+def bitmap_rows(bitmaps: "tuple[BitmapItem, ...]") -> list[str]:
+    """The first 200 bitmaps, a line each."""
     return [_bitmap(item) for item in bitmaps[:_SHOWN_ROWS]]
 
 

@@ -1,0 +1,1 @@
+"""Maps of an image: what each part of the file, and of the disk, belongs to."""

@@ -1,0 +1,67 @@
+"""All that a page shows of an image besides its findings: both maps, and what lies where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qcow2_dump.checks.checker import Checker, Step
+from qcow2_dump.checks.maps.guest_map import GuestMap, map_guest
+from qcow2_dump.checks.maps.host_map import HostMap, map_host
+from qcow2_dump.checks.maps.structures import Structures, find_structures
+from qcow2_dump.checks.space.summing import sum_up
+from qcow2_dump.checks.space.sums import SpaceSums
+from qcow2_dump.checks.space.survey import Survey
+from qcow2_dump.checks.trees import Tree, trees_of
+
+__all__ = ["Picture", "PictureMaker"]
+
+# What a page has room for: some hundred kilobytes each, packed.
+_MOST_RUNS = 100_000
+_MOST_EXTENTS = 30_000
+_MOST_STRUCTURES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The maps of the file and of the disk of the active layer, and where the metadata lies.
+
+    ``sums`` says what the space in the file adds up to, by ``trees``.
+    """
+
+    sums: SpaceSums
+    trees: list[Tree]
+    host: HostMap
+    guest: GuestMap
+    structures: Structures
+
+
+class PictureMaker:
+    """Makes the picture of an image from its finished check of all trees."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._facts = checker.facts
+        self._survey = Survey(checker)
+
+    def run(self) -> Iterator[Step]:
+        """Walk the tables for what is used by whom. Raises SourceError when they cannot be read."""
+        yield from self._survey.run()
+
+    def picture(self) -> Picture:
+        """The picture, when all has run; walks the active layer. Raises SourceError likewise."""
+        image, space = self._facts.image, self._facts.space
+        host = map_host(
+            self._survey.windows(),
+            self._survey.damaged,
+            clusters=space.clusters,
+            size=space.length,
+            cluster_size=space.cluster_size,
+            most_runs=_MOST_RUNS,
+        )
+        guest = map_guest(
+            image,
+            trees_of(image)[0],
+            None if image.header.has_data_file else host.guest_classes,
+            most_runs=_MOST_RUNS,
+            most_extents=_MOST_EXTENTS,
+        )
+        structures = find_structures(self._facts, _MOST_STRUCTURES)
+        return Picture(sum_up(self._survey), self._facts.trees, host, guest, structures)

@@ -1,0 +1,186 @@
+"""A file or a disk as runs of classes, made coarser until there are few enough to draw.
+
+A run keeps what most of it is, and which classes are in it at all, so that a single damaged
+cluster is never lost in the crowd, however coarse the picture becomes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DAMAGED", "DAMAGED_BIT", "ClassRuns", "RunCollector", "runs_of_values"]
+
+DAMAGED = 0x80
+"""Added to a class (0 to 14) it makes the value of something of that class that is damaged."""
+
+DAMAGED_BIT = 15
+"""The bit of a mask that says that something is damaged; those below stand for classes."""
+
+_CLASSES = 16
+
+# Clusters compared with their neighbours, and runs made coarser, at a time.
+_PIECE = 1 << 20
+_GROUPS = 1 << 16
+
+# Runs that are collected before they are made coarser: 17 bytes each.
+_MOST_COLLECTED = 1 << 22
+
+_ONE = np.uint16(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRuns:
+    """Stretches that follow each other without gaps, from the start on; arrays of one length.
+
+    ``length`` (int64) is in cells of ``cell_size`` bytes, the last of which may be cut short.
+    ``kind`` (uint8) is the class that most of the stretch belongs to, ``mask`` (uint16) has a
+    bit for each class that is in it, and `DAMAGED_BIT` where anything is damaged.
+    """
+
+    cell_size: int
+    length: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    mask: NDArray[np.uint16]
+
+    @classmethod
+    def plain(cls, cell_size: int, length: NDArray[np.int64], values: NDArray[np.uint8]) -> Self:
+        """Runs of one value each: a class, with `DAMAGED` or not. Neighbours may be alike."""
+        kind = values & np.uint8(_CLASSES - 1)
+        mask = _ONE << kind.astype(np.uint16)
+        mask |= (values >= DAMAGED).astype(np.uint16) << np.uint16(DAMAGED_BIT)
+        return cls(cell_size, length, kind, mask)
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def merged(self) -> Self:
+        """The same with neighbours joined that are alike."""
+        if not len(self):
+            return self
+        head = np.ones(len(self), dtype=np.bool_)
+        np.not_equal(self.kind[1:], self.kind[:-1], out=head[1:])
+        head[1:] |= self.mask[1:] != self.mask[:-1]
+        heads = np.flatnonzero(head)
+        if len(heads) == len(self):
+            return self
+        length = np.add.reduceat(self.length, heads)
+        return type(self)(self.cell_size, length, self.kind[heads], self.mask[heads])
+
+    def coarser(self, shift: int) -> Self:
+        """The same in cells of ``1 << shift`` of these, of which the last may be cut short."""
+        if not shift or not len(self):
+            return self
+        length, kind, mask = _coarser(self, shift)
+        return type(self)(self.cell_size << shift, length, kind, mask).merged()
+
+    def within(self, most: int) -> Self:
+        """The finest picture of at most so many runs."""
+        runs = self.merged()
+        while len(runs) > most:
+            # Cells of 2 ** shift cannot leave fewer runs than this asks for.
+            shift = max(1, (-(-len(runs) // most) - 1).bit_length())
+            runs = runs.coarser(shift)
+        return runs
+
+
+class RunCollector:
+    """Takes runs in order and keeps them in bounded memory, coarser where there are too many."""
+
+    def __init__(self, cell_size: int) -> None:
+        self._cell_size = cell_size
+        self._pieces: list[ClassRuns] = []
+        self._held = 0
+        self._shift = 0
+
+    def add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
+        """Add runs: lengths in cells, and their values, as `ClassRuns.plain` takes them."""
+        piece = ClassRuns.plain(self._cell_size, length, values).merged()
+        self._pieces.append(piece)
+        self._held += len(piece)
+        if self._held > _MOST_COLLECTED:
+            self._thin()
+
+    def runs(self, most: int) -> ClassRuns:
+        """What was collected, as at most so many runs."""
+        runs = self._joined().coarser(self._shift)
+        return runs.within(most)
+
+    def _thin(self) -> None:
+        """Make what is there coarser; it stays in cells of the first size."""
+        runs = self._joined()
+        end = int(runs.length.sum())
+        while len(runs) > _MOST_COLLECTED // 4:
+            self._shift += 1
+            thin = self._joined().coarser(self._shift)
+            length = thin.length << self._shift
+            length[-1] -= int(length.sum()) - end
+            runs = ClassRuns(self._cell_size, length, thin.kind, thin.mask)
+        self._pieces, self._held = [runs], len(runs)
+
+    def _joined(self) -> ClassRuns:
+        if not self._pieces:
+            nothing = np.zeros(0, dtype=np.int64)
+            return ClassRuns.plain(self._cell_size, nothing, nothing.astype(np.uint8))
+        columns = (
+            np.concatenate([getattr(piece, name) for piece in self._pieces])
+            for name in ("length", "kind", "mask")
+        )
+        return ClassRuns(self._cell_size, *columns).merged()
+
+
+def runs_of_values(
+    values: NDArray[np.uint8],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """The runs of equal values in an array, in pieces: their lengths and their values."""
+    for start in range(0, len(values), _PIECE):
+        piece = values[start : start + _PIECE]
+        heads = np.flatnonzero(piece[1:] != piece[:-1]) + 1
+        heads = np.concatenate((np.zeros(1, dtype=np.int64), heads))
+        yield np.diff(heads, append=len(piece)), piece[heads]
+
+
+def _coarser(
+    runs: ClassRuns, shift: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint16]]:
+    """Length in coarse cells, class and mask of each group of coarse cells."""
+    end = np.cumsum(runs.length)
+    start = end - runs.length
+    first, last = start >> shift, (end - 1) >> shift
+    # Each run has a part of its first cell, all of some, and a part of its last cell.
+    crossing, spanning = last > first, last > first + 1
+    parts = 1 + crossing.astype(np.int64) + spanning
+    row = np.repeat(np.arange(len(runs)), parts)
+    cell, count = first[row], np.ones(len(row), dtype=np.int64)
+    share = (np.minimum(end, (first + 1) << shift) - start)[row]
+    tails = (np.cumsum(parts) - 1)[crossing]
+    cell[tails] = last[crossing]
+    share[tails] = (end - (last << shift))[crossing]
+    between = (np.cumsum(parts) - 2)[spanning]
+    cell[between] = first[spanning] + 1
+    count[between] = (last - first - 1)[spanning]
+    heads = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
+    kind = runs.kind[row]
+    mask = np.bitwise_or.reduceat(runs.mask[row], heads)
+    return count[heads], _largest(heads, kind, share), mask
+
+
+def _largest(
+    heads: NDArray[np.int64], kind: NDArray[np.uint8], share: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """The class with the largest share in each group, uint8[heads]."""
+    bounds = np.append(heads, len(kind))
+    best = kind[heads]
+    crowded = np.flatnonzero(np.diff(bounds) > 1)
+    for at in range(0, len(crowded), _GROUPS):
+        chosen = crowded[at : at + _GROUPS]
+        sizes = bounds[chosen + 1] - bounds[chosen]
+        group = np.repeat(np.arange(len(chosen)), sizes)
+        within = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows = bounds[chosen][group] + within
+        slots = group * _CLASSES + kind[rows]
+        held = np.bincount(slots, weights=share[rows], minlength=len(chosen) * _CLASSES)
+        best[chosen] = held.reshape(-1, _CLASSES).argmax(axis=1)
+    return best

@@ -1,0 +1,126 @@
+"""The maps of a page as data for its scripts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.maps.guest_map import GuestClass, GuestMap
+from qcow2_dump.checks.maps.host_map import HostMap
+from qcow2_dump.checks.maps.picture import Picture
+from qcow2_dump.checks.maps.runs import ClassRuns
+from qcow2_dump.checks.maps.structures import Structures
+from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.image.image import Image
+from qcow2_dump.report.html.packing import Packed, pack
+from qcow2_dump.report.places import TABLE_NAMES, Trees
+
+__all__ = ["map_data"]
+
+_HOST_CLASSES = {
+    Kind.HEADER: ("header", "Header"),
+    Kind.SNAPSHOT_TABLE: ("snapshot-table", "Snapshot table"),
+    Kind.L1: ("l1", "L1 tables"),
+    Kind.L2: ("l2", "L2 tables"),
+    Kind.REFCOUNTS: ("refcounts", "Refcount structures"),
+    Kind.LUKS: ("luks", "LUKS header"),
+    Kind.BITMAPS: ("bitmaps", "Bitmaps"),
+    Kind.ACTIVE: ("active", "Data of the active layer"),
+    Kind.SHARED: ("shared", "Data shared with snapshots"),
+    Kind.SNAPSHOTS: ("snapshots", "Data only snapshots hold"),
+    Kind.STATE: ("state", "VM state"),
+    Kind.COMPRESSED: ("compressed", "Compressed data"),
+    Kind.LEAKED: ("leaked", "Leaked"),
+    Kind.FREE: ("free", "Free"),
+}
+_GUEST_CLASSES = {
+    GuestClass.UNALLOCATED: ("free", "Not allocated"),
+    GuestClass.ZERO: ("zero", "Known to be zero"),
+    GuestClass.DATA: ("active", "Data of the active layer"),
+    GuestClass.SHARED: ("shared", "Data shared with snapshots"),
+    GuestClass.COMPRESSED: ("compressed", "Compressed data"),
+}
+
+
+def map_data(picture: Picture, image: Image) -> dict[str, Any]:
+    """What the scripts need to draw both maps and to say what lies where."""
+    geometry = image.geometry
+    return {
+        "clusterSize": geometry.cluster_size,
+        "maps": {
+            "host": _host(picture.host, geometry.cluster_size),
+            "guest": _guest(picture.guest, geometry.cluster_size),
+        },
+        "extents": _extents(picture.guest, image),
+        "structures": {
+            "l1Span": geometry.l1_span,
+            "blockSpan": geometry.cluster_size * geometry.refcounts_per_block,
+            **_structures(picture.structures, Trees(image)),
+        },
+    }
+
+
+def _host(host: HostMap, cluster_size: int) -> dict[str, Any]:
+    # The last cluster may be cut short by the end of the file: nobody counts in less.
+    sums = (host.sums * cluster_size).tolist()
+    legend = [(*_HOST_CLASSES[kind], sums[kind]) for kind in Kind]
+    return _map(host.size, host.runs, cluster_size, legend, host.damaged * cluster_size)
+
+
+def _guest(guest: GuestMap, cluster_size: int) -> dict[str, Any]:
+    sums = guest.sums.tolist()
+    legend = [(*_GUEST_CLASSES[kind], sums[kind]) for kind in GuestClass]
+    return _map(guest.size, guest.runs, cluster_size, legend, guest.damaged)
+
+
+def _map(
+    size: int,
+    runs: ClassRuns,
+    finest: int,
+    legend: Sequence[tuple[str, str, int]],
+    damaged: int,
+) -> dict[str, Any]:
+    """A map: ``cell`` is the unit of the runs, ``finest`` the smallest cell to draw (bytes)."""
+    return {
+        "size": size,
+        "cell": runs.cell_size,
+        "finest": max(finest, runs.cell_size),
+        "classes": [{"id": name, "label": label, "bytes": held} for name, label, held in legend],
+        "damaged": damaged,
+        "runs": pack({"length": runs.length, "kind": runs.kind, "mask": runs.mask}),
+    }
+
+
+def _extents(guest: GuestMap, image: Image) -> Packed | None:
+    extents = guest.extents
+    if extents is None or image.header.has_data_file:
+        return None
+    return pack({"guest": extents.guest, "host": extents.host, "length": extents.length})
+
+
+def _structures(found: Structures, trees: Trees) -> dict[str, Any]:
+    regions = [
+        {
+            "label": TABLE_NAMES.get(region.kind, region.kind.replace("_", " "))
+            + ("" if region.tree is None else f" of {trees.name(region.tree)}"),
+            "from": region.offset,
+            "to": region.offset + region.length,
+        }
+        for region in found.regions
+    ]
+    return {
+        "regions": regions,
+        "l2": _columns(
+            offset=found.l2_offset,
+            index=found.l2_index,
+            active=found.l2_active,
+            weight=found.l2_weight,
+        ),
+        "blocks": _columns(offset=found.block_offset, index=found.block_index),
+    }
+
+
+def _columns(**columns: NDArray[np.int64] | None) -> Packed | None:
+    given = {name: column for name, column in columns.items() if column is not None}
+    return pack(given) if len(given) == len(columns) else None

@@ -1,0 +1,117 @@
+"""The page about one image, and the index of several: what the templates are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qcow2_dump.checks.verdict import Verdict
+from qcow2_dump.events import ImageFailed, ImagePictured
+from qcow2_dump.image.image import Image
+from qcow2_dump.report import commands
+from qcow2_dump.report.advice import advise
+from qcow2_dump.report.escape import one_line, printable
+from qcow2_dump.report.html.finding_rows import finding_rows, kind_rows
+from qcow2_dump.report.html.fragmentation import fragmentation_rows
+from qcow2_dump.report.html.map_data import map_data
+from qcow2_dump.report.html.space_rows import space_rows
+from qcow2_dump.report.html.templates import Templates
+from qcow2_dump.report.info_text import (
+    bitmap_rows,
+    fact_rows,
+    feature_rows,
+    place_rows,
+    snapshot_cells,
+)
+from qcow2_dump.report.summary import checked_line, image_line, verdict_words
+from qcow2_dump.report.units import counted, size, utc
+
+__all__ = ["IndexRow", "image_page", "index_page", "index_row"]
+
+# The colour of a verdict: everything else is damage.
+_LEVELS = {
+    Verdict.GOOD: "good",
+    Verdict.LEAK: "minor",
+    Verdict.COPIED: "minor",
+    Verdict.FLAGGED: "minor",
+    Verdict.FLAG: "minor",
+    Verdict.OTHER: "minor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """An image in the index: its page, empty where there is none, and its verdict."""
+
+    name: str
+    page: str
+    heading: str
+    level: str
+    words: str
+    facts: str
+
+
+def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
+    """The page about one image; ``index`` is the file name of the index it belongs to."""
+    image, checked = pictured.image, pictured.checked
+    result = checked.result
+    heading, words = verdict_words(result, image)
+    advice = advise(result, image)
+    findings = list(finding_rows(result, image))
+    data = map_data(pictured.picture, image)
+    data["locate"] = commands.command("locate", commands.path(image.name))
+    fragments = fragmentation_rows(pictured.picture.guest.fragmentation, result.statistics)
+    space = space_rows(pictured.picture, image)
+    data["charts"] = {"space": space.chart, "fragments": fragments.chart}
+    return Templates().render(
+        "image.html",
+        data=data,
+        version=version,
+        index=index,
+        name=printable(pictured.name),
+        checked_at=utc(pictured.started),
+        file_size=size(image.source.size),
+        verdict={"heading": heading, "level": _LEVELS.get(result.verdict, "bad"), "words": words},
+        image_line=image_line(image),
+        checked_line=checked_line(checked, image),
+        refusal=one_line(result.refusal or ""),
+        advice=advice,
+        kinds=kind_rows(result),
+        triage=result.triage,
+        facts=_brief(pictured),
+        features=feature_rows(pictured.info.features),
+        snapshots=snapshot_cells(pictured.info.snapshots),
+        bitmaps=bitmap_rows(pictured.info.bitmaps),
+        more=_more(image),
+        findings=findings,
+        omitted=result.omitted,
+        space=space,
+        fragments=fragments,
+    )
+
+
+def index_page(rows: Sequence[IndexRow], version: str, written_at: int) -> str:
+    """The index of several images."""
+    return Templates().render("index.html", rows=rows, version=version, written_at=utc(written_at))
+
+
+def index_row(found: ImagePictured | ImageFailed, page: str) -> IndexRow:
+    """What the index says of one image; ``page`` is the file name of its page."""
+    name = printable(found.name)
+    if isinstance(found, ImageFailed):
+        return IndexRow(name, "", "NOT CHECKED", "bad", one_line(found.reason), "")
+    result, image = found.checked.result, found.image
+    heading, words = verdict_words(result, image)
+    level = _LEVELS.get(result.verdict, "bad")
+    return IndexRow(name, page, heading, level, words, image_line(image))
+
+
+def _brief(pictured: ImagePictured) -> list[tuple[str, str]]:
+    """The header in brief, without what was not looked at."""
+    info = pictured.info
+    rows = [("format", f"qcow2 version {info.header.version}"), *fact_rows(info), *place_rows(info)]
+    return [(label, value) for label, value in rows if label != "preallocation"]
+
+
+def _more(image: Image) -> str:
+    """How many snapshots are not listed."""
+    left = len(image.snapshot_table.entries) - 200
+    return counted(left, "more snapshot") if left > 0 else ""

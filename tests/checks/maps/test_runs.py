@@ -1,0 +1,89 @@
+"""Runs of classes: what coarser pictures keep, whatever they are made of."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from qcow2_dump.checks.maps.runs import (
+    DAMAGED,
+    DAMAGED_BIT,
+    ClassRuns,
+    RunCollector,
+    runs_of_values,
+)
+
+_VALUES = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from([0, 1, 2, 14, 1 | DAMAGED])),
+    min_size=1,
+    max_size=60,
+)
+
+
+def _cells(runs: ClassRuns, size: int) -> tuple[list[int], list[int]]:
+    """Class and mask of each unit of the first cell size."""
+    kinds = np.repeat(runs.kind, runs.length * runs.cell_size)[:size]
+    masks = np.repeat(runs.mask, runs.length * runs.cell_size)[:size]
+    return kinds.tolist(), masks.tolist()
+
+
+def _expected_mask(values: NDArray[np.uint8]) -> int:
+    mask = 0
+    for value in values.tolist():
+        mask |= 1 << (value & 15)
+        mask |= (1 << DAMAGED_BIT) if value & DAMAGED else 0
+    return mask
+
+
+@given(_VALUES, st.integers(0, 4))
+@settings(max_examples=60)
+def test_a_coarse_cell_knows_all_that_is_in_it(runs: list[tuple[int, int]], shift: int) -> None:
+    length = np.array([run[0] for run in runs], dtype=np.int64)
+    values = np.array([run[1] for run in runs], dtype=np.uint8)
+    flat = np.repeat(values, length)
+    coarse = ClassRuns.plain(1, length, values).coarser(shift)
+    kinds, masks = _cells(coarse, len(flat))
+    for start in range(0, len(flat), 1 << shift):
+        cell = flat[start : start + (1 << shift)]
+        assert masks[start] == _expected_mask(cell)
+        held = np.bincount(cell & 15, minlength=16)
+        assert held[kinds[start]] == held.max()
+    assert -(-len(flat) >> shift) == coarse.length.sum()
+
+
+@given(_VALUES, st.integers(1, 8))
+@settings(max_examples=60)
+def test_the_number_of_runs_is_bounded_and_damage_never_lost(
+    runs: list[tuple[int, int]], most: int
+) -> None:
+    collector = RunCollector(512)
+    for count, value in runs:
+        collector.add(np.array([count], dtype=np.int64), np.array([value], dtype=np.uint8))
+    made = collector.runs(most)
+    assert len(made) <= most
+    hurt = any(value & DAMAGED for _, value in runs)
+    assert bool((made.mask >> np.uint16(DAMAGED_BIT)).any()) == hurt
+
+
+def test_memory_is_bounded_while_runs_come_in() -> None:
+    collector = RunCollector(512)
+    ones = np.ones(1 << 20, dtype=np.int64)
+    values = np.tile(np.array([0, 1], dtype=np.uint8), 1 << 19)
+    for _ in range(6):
+        collector.add(ones, values)
+    collector.add(np.array([1], dtype=np.int64), np.array([2 | DAMAGED], dtype=np.uint8))
+    made = collector.runs(1000)
+    total = int(made.length.sum()) * made.cell_size
+    assert total - made.cell_size < (6 << 20) * 512 + 512 <= total
+    assert made.mask[-1] >> DAMAGED_BIT
+
+
+def test_equal_neighbours_are_one_run_across_pieces() -> None:
+    values = np.zeros((1 << 20) + 5, dtype=np.uint8)
+    values[7] = 3
+    collector = RunCollector(1)
+    for length, value in runs_of_values(values):
+        collector.add(length, value)
+    made = collector.runs(10)
+    assert made.length.tolist() == [7, 1, len(values) - 8]
+    assert made.kind.tolist() == [0, 3, 0]
