@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make sure that the tools are there which the tests and benchmarks judge by: the tools of QEMU,
-# without which nothing can be said, and with --all the shells and formatters that few tests need.
+# without which nothing can be said, and with --all the shells, formatters and the browser that
+# few tests need.
 set -eu
 
 all_of() {
@@ -27,8 +28,9 @@ if ! all_of qemu-img qemu-io qemu-storage-daemon; then
     exit 1
 fi
 
-if [ "${1:-}" = --all ] && ! all_of zsh fish groff mandoc; then
-    install zsh fish groff mandoc
-    all_of zsh fish groff mandoc ||
-        echo "zsh, fish, groff and mandoc are not all there: tests that need them are skipped." >&2
+if [ "${1:-}" = --all ] && ! all_of zsh fish groff mandoc chromium; then
+    install zsh fish groff mandoc chromium
+    all_of zsh fish groff mandoc chromium ||
+        echo "zsh, fish, groff, mandoc and chromium are not all there:" \
+            "tests that need them are skipped." >&2
 fi

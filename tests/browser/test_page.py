@@ -17,7 +17,7 @@ def test_a_sound_image_says_so_and_draws_everything(opened: Open, sound: Path) -
     assert page.text(".verdict h2").endswith("GOOD")
     assert "can be used as it is" in page.text("main")
     for canvas in ("#host-map .cells", "#host-map .strip", "#guest-map .cells"):
-        assert page.has_color(canvas, "--class-active")
+        assert page.has_color(canvas, "--class-shared")
         assert not page.has_color(canvas, "--damage")
     assert page.has_color("#space-chart", "--class-active")
     assert page.has_color("#fragment-chart", "--class-active")
@@ -164,7 +164,7 @@ def test_the_keyboard_alone_reads_the_map(opened: Open, damaged: Path) -> None:
     page = opened(damaged).ready()
     canvas = page.page.locator("#host-map .cells")
     canvas.press("ArrowRight")
-    assert page.page.locator("#said").text_content() == "Header; file 0x0-0xfff (4 KiB); header"
+    assert page.page.locator("#said").text_content() == "header; file 0x0-0xfff (4 KiB); header"
     canvas.press("ArrowRight")
     assert "file 0x1000" in str(page.page.locator("#said").text_content())
     canvas.press("End")

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qcow2_dump.checks.checker import Checker, Step
+from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.maps.guest_map import GuestMap, map_guest
 from qcow2_dump.checks.maps.host_map import HostMap, map_host
 from qcow2_dump.checks.maps.structures import Structures, find_structures
+from qcow2_dump.checks.space.doubts import Doubt, doubts_of
 from qcow2_dump.checks.space.summing import sum_up
 from qcow2_dump.checks.space.sums import SpaceSums
 from qcow2_dump.checks.space.survey import Survey
+from qcow2_dump.checks.steps import Step
 from qcow2_dump.checks.trees import Tree, trees_of
 
 __all__ = ["Picture", "PictureMaker"]
@@ -24,10 +26,12 @@ _MOST_STRUCTURES = 20_000
 class Picture:
     """The maps of the file and of the disk of the active layer, and where the metadata lies.
 
-    ``sums`` says what the space in the file adds up to, by ``trees``.
+    ``sums`` says what the space in the file adds up to, by ``trees``, and ``doubts`` why that may
+    not be all there is to say.
     """
 
     sums: SpaceSums
+    doubts: list[Doubt]
     trees: list[Tree]
     host: HostMap
     guest: GuestMap
@@ -64,4 +68,6 @@ class PictureMaker:
             most_extents=_MOST_EXTENTS,
         )
         structures = find_structures(self._facts, _MOST_STRUCTURES)
-        return Picture(sum_up(self._survey), self._facts.trees, host, guest, structures)
+        sums = sum_up(self._survey)
+        doubts = doubts_of(self._survey, sums)
+        return Picture(sums, doubts, self._facts.trees, host, guest, structures)

@@ -15,31 +15,16 @@ from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.html.packing import Packed, pack
 from qcow2_dump.report.places import TABLE_NAMES, Trees
+from qcow2_dump.report.space_words import LOOKS
 
 __all__ = ["map_data"]
 
-_HOST_CLASSES = {
-    Kind.HEADER: ("header", "Header"),
-    Kind.SNAPSHOT_TABLE: ("snapshot-table", "Snapshot table"),
-    Kind.L1: ("l1", "L1 tables"),
-    Kind.L2: ("l2", "L2 tables"),
-    Kind.REFCOUNTS: ("refcounts", "Refcount structures"),
-    Kind.LUKS: ("luks", "LUKS header"),
-    Kind.BITMAPS: ("bitmaps", "Bitmaps"),
-    Kind.ACTIVE: ("active", "Data of the active layer"),
-    Kind.SHARED: ("shared", "Data shared with snapshots"),
-    Kind.SNAPSHOTS: ("snapshots", "Data only snapshots hold"),
-    Kind.STATE: ("state", "VM state"),
-    Kind.COMPRESSED: ("compressed", "Compressed data"),
-    Kind.LEAKED: ("leaked", "Leaked"),
-    Kind.FREE: ("free", "Free"),
-}
 _GUEST_CLASSES = {
-    GuestClass.UNALLOCATED: ("free", "Not allocated"),
-    GuestClass.ZERO: ("zero", "Known to be zero"),
-    GuestClass.DATA: ("active", "Data of the active layer"),
-    GuestClass.SHARED: ("shared", "Data shared with snapshots"),
-    GuestClass.COMPRESSED: ("compressed", "Compressed data"),
+    GuestClass.UNALLOCATED: ("free", "not allocated"),
+    GuestClass.ZERO: ("zero", "known to be zero"),
+    GuestClass.DATA: ("active", "data of the active layer"),
+    GuestClass.SHARED: ("shared", "data shared with snapshots"),
+    GuestClass.COMPRESSED: ("compressed", "compressed"),
 }
 
 
@@ -64,7 +49,7 @@ def map_data(picture: Picture, image: Image) -> dict[str, Any]:
 def _host(host: HostMap, cluster_size: int) -> dict[str, Any]:
     # The last cluster may be cut short by the end of the file: nobody counts in less.
     sums = (host.sums * cluster_size).tolist()
-    legend = [(*_HOST_CLASSES[kind], sums[kind]) for kind in Kind]
+    legend = [(kind.name.lower().replace("_", "-"), LOOKS[kind].words, sums[kind]) for kind in Kind]
     return _map(host.size, host.runs, cluster_size, legend, host.damaged * cluster_size)
 
 
