@@ -26,9 +26,11 @@ _STATUSES = {
 _FAILURES = {
     "141": "the reader of the output went away",
     "161": "not supported",
+    "191": "an optional part of the program is not installed",
     "228": "no space left for the output",
-    "234": "the command line makes no sense, the file is no qcow2 image, or a change was not agreed "
-    "to or would lose something",
+    "234": "the command line makes no sense, the file is no qcow2 image, or a change was not "
+    "agreed to or would lose something",
+    "239": "the page to write is another file that exists already",
     "240": "somebody else has locked the image or changed it meanwhile, or an earlier change was "
     "interrupted",
     "243": "no permission",
@@ -38,9 +40,9 @@ _FAILURES = {
     "256 - N": "any other error, N being its errno",
 }
 _WHOSE = (
-    "check, dump and the classic modes check, error and dump return the verdict of the image, "
-    "or the worst of several. repair returns that of the image as it now is, or with --dry-run as it "
-    "is. The others return 0 unless they failed."
+    "check, dump, report and the classic modes check, error and dump return the verdict of the "
+    "image, or the worst of several. repair returns that of the image as it now is, or with "
+    "--dry-run as it is. The others return 0 unless they failed."
 )
 _ENVIRONMENT = {
     "COLUMNS, LINES": "the size of the terminal that du and map --picture draw for",

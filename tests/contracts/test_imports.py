@@ -11,7 +11,7 @@ import pytest
 import qcow2_dump
 
 PACKAGE = Path(qcow2_dump.__file__).parent
-HEAVY = ("numpy", "tqdm", "zstandard")
+HEAVY = ("jinja2", "numpy", "tqdm", "zstandard")
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
