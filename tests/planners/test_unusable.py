@@ -145,3 +145,23 @@ def test_entries_of_what_may_be_no_table_are_left(tmp_path: Path) -> None:
     assert done.writes == []
     assert isinstance(done.result, Dropped)
     assert "may be no table at all" in done.result.notes[0]
+
+
+def test_what_is_no_table_is_left_alone(tmp_path: Path) -> None:
+    """An L1 entry leads to guest data, most of which makes no sense as entries."""
+    image = std_image()
+    image.set_l1(0, COPIED | 5 * SIZE)
+    done = drafted(image, tmp_path, drop_unusable)
+    assert done.writes == []
+    assert isinstance(done.result, Dropped)
+    assert "8,192 unusable entries are left as they are" in done.result.notes[0]
+
+
+def test_all_of_a_table_may_lead_past_the_end(tmp_path: Path) -> None:
+    """As in a file that was cut short: its entries are lost, but it is a table."""
+    image = std_image(content={number: Data(1) for number in range(20)})
+    for number in range(20):
+        image.set_l2(0, number, COPIED | (FAR + number * SIZE))
+    done = drafted(image, tmp_path, drop_unusable)
+    assert lost(done) == [(0, 20 * SIZE, ("active",))]
+    assert done.reasons == {"l2.dropped": 20}

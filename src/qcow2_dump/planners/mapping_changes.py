@@ -141,24 +141,29 @@ def flaggable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.b
     return found | (changeable_tables(facts, references) & sensible_tables(facts))
 
 
-def sensible_tables(facts: CheckFacts) -> NDArray[np.bool_]:
+def sensible_tables(facts: CheckFacts, *, past_the_end: bool = True) -> NDArray[np.bool_]:
     """Which L2 tables hold mostly entries that lead somewhere: bool[tables].
 
     What does not is more likely something else, guest data for instance, to which a damaged
-    pointer leads; its bits are not to be put right.
+    pointer leads; its bits are not to be put right. Where entries ``past_the_end`` do not count,
+    a table of a file that was cut short is one all the same.
     """
     tables = facts.tables
-    wrong = tables.unaligned + tables.invalid
+    wrong = tables.unaligned + tables.invalid if past_the_end else tables.unaligned
     sensible: NDArray[np.bool_] = wrong <= np.maximum(_FEW_WRONG, tables.used)
     return sensible
 
 
-def sensible_slots(facts: CheckFacts) -> NDArray[np.bool_]:
-    """Which L1 entries lie in an L1 table most of whose entries lead somewhere: bool[slots]."""
+def sensible_slots(facts: CheckFacts, *, past_the_end: bool = True) -> NDArray[np.bool_]:
+    """Which L1 entries lie in an L1 table most of whose entries lead somewhere: bool[slots].
+
+    As for `sensible_tables`.
+    """
     slots, space = facts.slots, facts.space
     offsets = arrays.l1_offsets(slots.raw)
     wrong = (offsets & np.uint64(space.cluster_size - 1)) != 0
-    wrong |= offsets >= np.uint64(space.end)
+    if past_the_end:
+        wrong |= offsets >= np.uint64(space.end)
     sensible = np.ones(len(slots), dtype=np.bool_)
     for tree in facts.trees:
         chosen = slots.of_tree(tree)

@@ -27,6 +27,8 @@ from qcow2_dump.planners.mapping_changes import (
     changeable_tables,
     put_l1,
     put_l2,
+    sensible_slots,
+    sensible_tables,
     tables_among,
 )
 from qcow2_dump.planners.proposal import GuestLoss
@@ -74,8 +76,11 @@ class _Dropper:
     def __init__(self, draft: Draft, facts: CheckFacts, references: RefcountMap) -> None:
         self._draft = draft
         self._facts = facts
+        # Past the end of a file that was cut short, nothing leads anywhere in a sound table.
         self._slots = changeable_slots(facts, references)
+        self._slots &= sensible_slots(facts, past_the_end=False)
         self._tables = changeable_tables(facts, references)
+        self._tables &= sensible_tables(facts, past_the_end=False)
         self.losses = LossList(facts)
         self._left = 0
 
@@ -108,7 +113,8 @@ class _Dropper:
             yield (
                 f"{self._left:,} unusable entr{'y is' if one else 'ies are'} left as "
                 f"{'it is' if one else 'they are'}: something else claims the cluster of the "
-                "table as well, so that it may be no table at all."
+                "table as well, or most of its entries are nonsense, so that it may be no table "
+                "at all."
             )
 
     def _drop_rows(self, old: L2Rows) -> None:
