@@ -149,7 +149,7 @@ def test_entries_of_what_may_be_no_table_are_left(tmp_path: Path) -> None:
 
 def test_what_is_no_table_is_left_alone(tmp_path: Path) -> None:
     """An L1 entry leads to guest data, most of which makes no sense as entries."""
-    image = std_image()
+    image = std_image(content={0: Data(0x12)})
     image.set_l1(0, COPIED | 5 * SIZE)
     done = drafted(image, tmp_path, drop_unusable)
     assert done.writes == []
