@@ -19,6 +19,7 @@ from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.checks.tables.l2_tables import L2Tables
 from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, ClusterType, EntryFlag
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
 
@@ -33,6 +34,7 @@ __all__ = [
     "sensible_slots",
     "sensible_tables",
     "tables_among",
+    "well_formed_rows",
 ]
 
 _U64 = NDArray[np.uint64]
@@ -141,23 +143,37 @@ def flaggable_tables(facts: CheckFacts, references: RefcountMap) -> NDArray[np.b
     return found | (changeable_tables(facts, references) & sensible_tables(facts))
 
 
-def sensible_tables(facts: CheckFacts, *, past_the_end: bool = True) -> NDArray[np.bool_]:
+def sensible_tables(facts: CheckFacts) -> NDArray[np.bool_]:
     """Which L2 tables hold mostly entries that lead somewhere: bool[tables].
 
     What does not is more likely something else, guest data for instance, to which a damaged
-    pointer leads; its bits are not to be put right. Where entries ``past_the_end`` do not count,
-    a table of a file that was cut short is one all the same.
+    pointer leads; its bits are not to be put right.
     """
     tables = facts.tables
-    wrong = tables.unaligned + tables.invalid if past_the_end else tables.unaligned
+    wrong = tables.unaligned + tables.invalid
     sensible: NDArray[np.bool_] = wrong <= np.maximum(_FEW_WRONG, tables.used)
     return sensible
+
+
+def well_formed_rows(raw: _U64, types: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which rows of L2 entries (uint64 and uint8[rows, columns]) hold mostly what an entry can be.
+
+    Wherever it leads: in a file that was cut short, all entries of a table may lead past its end.
+    """
+    packed = types == ClusterType.COMPRESSED
+    odd = (raw & np.uint64(L2_RESERVED_MASK)) != 0
+    odd = np.where(packed, (raw & np.uint64(int(EntryFlag.COPIED))) != 0, odd)
+    wrong = np.count_nonzero(odd, axis=1)
+    formed: NDArray[np.bool_] = wrong <= np.maximum(
+        _FEW_WRONG, np.count_nonzero(raw, axis=1) - wrong
+    )
+    return formed
 
 
 def sensible_slots(facts: CheckFacts, *, past_the_end: bool = True) -> NDArray[np.bool_]:
     """Which L1 entries lie in an L1 table most of whose entries lead somewhere: bool[slots].
 
-    As for `sensible_tables`.
+    Where entries ``past_the_end`` do not count, a table of a file that was cut short is one.
     """
     slots, space = facts.slots, facts.space
     offsets = arrays.l1_offsets(slots.raw)

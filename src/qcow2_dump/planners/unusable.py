@@ -28,8 +28,8 @@ from qcow2_dump.planners.mapping_changes import (
     put_l1,
     put_l2,
     sensible_slots,
-    sensible_tables,
     tables_among,
+    well_formed_rows,
 )
 from qcow2_dump.planners.proposal import GuestLoss
 
@@ -80,7 +80,6 @@ class _Dropper:
         self._slots = changeable_slots(facts, references)
         self._slots &= sensible_slots(facts, past_the_end=False)
         self._tables = changeable_tables(facts, references)
-        self._tables &= sensible_tables(facts, past_the_end=False)
         self.losses = LossList(facts)
         self._left = 0
 
@@ -129,7 +128,7 @@ class _Dropper:
             without_data = (types == ClusterType.NORMAL) & ((bitmaps & _LOW_HALF) == _NOTHING)
         beyond = states == EntryState.INVALID
         unaligned = (states == EntryState.UNALIGNED) & ~without_data
-        certain = self._tables[old.tables]
+        certain = self._tables[old.tables] & well_formed_rows(raw, types)
         self._left += int(np.count_nonzero((beyond | unaligned)[~certain]))
         certain = certain[:, np.newaxis]
         for mask, why in ((unaligned, _BETWEEN), (beyond & ~without_data, _BEYOND)):
