@@ -33,7 +33,7 @@ def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
     image, length = survey.facts.image, survey.space.length
     label = len(f"{length:#x}") + len(_GAP) if paper.columns >= _NARROW else 0
     columns = max(_FEWEST_COLUMNS, paper.columns - label - len(_GAP))
-    legend = list(_legend(survey.host_map(1), paper))
+    legend = list(_legend(survey, paper))
     rows = max(_FEWEST_ROWS, lines - len(legend) - _OTHER_LINES)
     cells = survey.host_map(rows * columns)
     yield from _heading(survey, cells, paper)
@@ -87,12 +87,13 @@ def _character(look: Look, paper: Paper) -> str:
     return look.character if paper.unicode else look.plain
 
 
-def _legend(whole: Cells, paper: Paper) -> Iterator[str]:
+def _legend(survey: Survey, paper: Paper) -> Iterator[str]:
     """What there is in the file, each with its share, in as many columns as fit."""
+    whole = survey.host_map(1)
     shares = whole.shares.sum(axis=0).tolist()
     entries = [(LOOKS[kind], share(shares[kind], whole.length)) for kind in Kind if shares[kind]]
-    if whole.damaged.any():
-        entries.append((DAMAGED, "any of it"))
+    if survey.damaged:
+        entries.append((DAMAGED, share(len(survey.damaged), whole.length)))
     words = max(len(look.words) for look, _ in entries)
     width = words + max(len(part) for _, part in entries) + 2 + len(_GAP)
     beside = max(1, (paper.columns - len(_GAP)) // (width + len(_GAP)))

@@ -42,7 +42,7 @@ LOOKS = {
     Kind.FREE: Look("free", "·", ".", ("2",)),
 }
 
-DAMAGED = Look("damaged", "X", "X", ("1", "97", "41"))
+DAMAGED = Look("damaged, any of it", "X", "X", ("1", "97", "41"))
 """What is damaged is shown so, whatever kind it is."""
 
 PART_WORDS = {
