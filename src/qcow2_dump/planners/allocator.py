@@ -14,13 +14,17 @@ from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
+from qcow2_dump.ondisk.constants import MAX_HOST_CLUSTERS
+from qcow2_dump.plan.spool import any_bits
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
 
 __all__ = ["Allocator"]
 
-# Clusters whose content may be read in the search for a free one that holds only zeros.
-_READ_CLUSTERS = 4096
+# Bytes of free clusters that may be read in the search for some that hold only zeros.
+_READ_BYTES = 256 << 20
+# What a cluster in use begins with tells nearly always that it is not all zeros.
+_START = 4096
 _PIECE = 1 << 17
 
 
@@ -36,13 +40,12 @@ class Allocator:
     ) -> None:
         self._draft = draft
         self._found = found
-        self._can_grow = can_grow
+        self.can_grow = can_grow
         self._replaces_blocks = replaces_blocks
         self._next = found.facts.clusters
         self._limits: dict[frozenset[str], int] = {}
         self._free: Iterator[tuple[int, int]] | None = None
         self._spare = (0, 0)
-        self.given: list[tuple[int, int]] = []
 
     def allocate(self, clusters: int, *, without: frozenset[str] = frozenset()) -> int:
         """The host offset in bytes of so many clusters in a row, which read as zeros.
@@ -54,11 +57,10 @@ class Allocator:
         first = self._at_end(clusters, without)
         if first is None:
             first = self._inside(clusters)
-        self.given.append((first, first + clusters))
         return first << self._found.facts.space.cluster_bits
 
     def _at_end(self, clusters: int, without: frozenset[str]) -> int | None:
-        if not self._can_grow:
+        if not self.can_grow:
             return None
         if without not in self._limits:
             self._limits[without] = _growth_limit(
@@ -74,19 +76,21 @@ class Allocator:
     def _inside(self, clusters: int) -> int:
         """A stretch of free clusters inside of the file."""
         if self._free is None:
-            self._free = _free_stretches(self._found)
+            self._free = _Vacancies(self._found).stretches()
         start, end = self._spare
         while end - start < clusters:
-            start, end = next(self._free, (-1, -1))
-            if start < 0:
+            low, high = next(self._free, (-1, -1))
+            if low < 0:
                 raise UnsafePlanError(
                     f"there is no room for {clusters} new cluster{'s' * (clusters > 1)}: the file "
                     "cannot grow without reaching offsets that damaged entries name, and no free "
                     "cluster inside of it is empty"
-                    if self._can_grow
+                    if self.can_grow
                     else f"there is no room for {clusters} new cluster{'s' * (clusters > 1)}: no "
                     "free cluster of the device is empty"
                 )
+            # What comes right behind makes a stretch longer.
+            start, end = (start if low == end else low), high
         self._spare = (start + clusters, end)
         return start
 
@@ -111,7 +115,7 @@ def _growth_limit(found: Checked, *, blocks: bool, without: frozenset[str]) -> i
 def _table_limit(facts: CheckFacts, *, blocks: bool, without: frozenset[str]) -> int:
     """The cluster up to which the file may grow without showing more of any table than now."""
     space = facts.space
-    limit = 1 << (63 - space.cluster_bits)
+    limit = min(MAX_HOST_CLUSTERS, 1 << (63 - space.cluster_bits))
     for region in facts.regions:
         end = region.offset + region.length
         if end <= space.length or _is_given_up(region, blocks=blocks, without=without):
@@ -154,39 +158,55 @@ def _pointers(
         yield plain[plain != 0], np.full(int(np.count_nonzero(plain)), size)
 
 
-def _free_stretches(found: Checked) -> Iterator[tuple[int, int]]:
-    """Clusters without references and refcounts that hold only zeros: ``(first, end)``."""
-    facts = found.facts
-    unread = _READ_CLUSTERS
-    for chunk in facts.stored.chunks(facts.space.clusters):
-        for first in range(chunk.first, chunk.end, _PIECE):
-            end = min(first + _PIECE, chunk.end)
-            free = facts.references.counts[first:end] == 0
-            if chunk.values is not None:
-                free &= chunk.values[first - chunk.first : end - chunk.first] == 0
-            for start, stop in _runs(np.flatnonzero(free) + first):
-                for low, high, looked_at in _zero_parts(found, start, stop, unread):
-                    unread -= looked_at
-                    if high > low:
-                        yield low, high
-                    if unread <= 0:
+class _Vacancies:
+    """Clusters without references and refcounts that hold only zeros, as far as a budget goes."""
+
+    def __init__(self, found: Checked) -> None:
+        self._found = found
+        self._source = found.image.source
+        self._bits = found.facts.space.cluster_bits
+        self._unread = _READ_BYTES
+
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """All that there are, ascending: ``(first, end)``, one right behind another at times."""
+        facts = self._found.facts
+        # The last cluster of a device may have no end.
+        for chunk in facts.stored.chunks(facts.space.length >> self._bits):
+            for first in range(chunk.first, chunk.end, _PIECE):
+                end = min(first + _PIECE, chunk.end)
+                free = facts.references.counts[first:end] == 0
+                if chunk.values is not None:
+                    free &= chunk.values[first - chunk.first : end - chunk.first] == 0
+                for run in _runs(np.flatnonzero(free) + first):
+                    yield from self._zeros_in(*run)
+                    if self._unread <= 0:
                         return
 
+    def _zeros_in(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of a stretch of clusters that read as zeros."""
+        at = first
+        for low, high in self._source.data_ranges(first << self._bits, end << self._bits):
+            data_first, data_end = max(at, low >> self._bits), min(end, -(-high >> self._bits))
+            if data_first > at:
+                yield at, data_first
+            for cluster in range(data_first, data_end):
+                if self._unread <= 0:
+                    return
+                if self._is_zero(cluster):
+                    yield cluster, cluster + 1
+            at = max(at, data_end)
+        if at < end:
+            yield at, end
 
-def _zero_parts(found: Checked, first: int, end: int, most: int) -> Iterator[tuple[int, int, int]]:
-    """The parts of a stretch of clusters that read as zeros, and how many were read for it."""
-    source, bits = found.image.source, found.facts.space.cluster_bits
-    at = first
-    for low, high in source.data_ranges(first << bits, end << bits):
-        data_first, data_end = max(at, low >> bits), min(end, -(-high >> bits))
-        if data_first > at:
-            yield at, data_first, 0
-        for cluster in range(data_first, min(data_end, data_first + most)):
-            held = source.read(cluster << bits, 1 << bits)
-            yield cluster, cluster + int(not any(held)), 1
-        at = max(at, data_end)
-    if at < end:
-        yield at, end, 0
+    def _is_zero(self, cluster: int) -> bool:
+        """Read a cluster, and no more of it than it takes."""
+        offset, size = cluster << self._bits, 1 << self._bits
+        start = min(_START, size)
+        self._unread -= start
+        if any_bits(self._source.read(offset, start)):
+            return False
+        self._unread -= size - start
+        return not any_bits(self._source.read(offset + start, size - start))
 
 
 def _runs(clusters: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

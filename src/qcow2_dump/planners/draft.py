@@ -66,6 +66,7 @@ class Draft:
         self._spool = Spool() if spool is None else spool
         self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
         self._size: int | None = None
+        self._built: list[Step] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -96,6 +97,7 @@ class Draft:
         held = None if mask is None else self._spool.put(mask)
         put = _Put(offset, self._spool.put(new), held, field, reason)
         self._puts[stage].append(put)
+        self._built = None
         result = self._resulting(put, self.overlay)[1]
         self._grow_for(offset, result)
         self.overlay.put(offset, result.cut(0, max(0, min(result.length, self.new_size - offset))))
@@ -117,6 +119,7 @@ class Draft:
         """Have the file grow to so many bytes, before anything else is done."""
         if size > self.new_size:
             self._size = size
+            self._built = None
             self.overlay.resize(size)
 
     def drafted(self) -> Image:
@@ -125,20 +128,26 @@ class Draft:
 
     def build(self) -> Plan:
         """The plan. It owns the bytes that were put into the draft."""
-        plan = Plan(self.title, self.image.source.size, spool=self._spool)
-        running = OverlaySource(self.image.source)
-        for stage in Stage:
-            steps = list(self._steps(stage, running))
-            if steps and plan.steps:
-                plan.steps.append(Barrier())
-            plan.steps += steps
-        if plan.steps:
-            plan.steps.append(Barrier())
-        return plan
+        if self._built is None:
+            self._built = self._all_steps()
+        return Plan(self.title, self.image.source.size, list(self._built), self._spool)
 
     def close(self) -> None:
         """Give up the bytes, and with them those of a plan that was built."""
         self._spool.close()
+
+    def _all_steps(self) -> list[Step]:
+        """The steps of all stages, with barriers between."""
+        found: list[Step] = []
+        running = OverlaySource(self.image.source)
+        for stage in Stage:
+            steps = list(self._steps(stage, running))
+            if steps and found:
+                found.append(Barrier())
+            found += steps
+        if found:
+            found.append(Barrier())
+        return found
 
     def _steps(self, stage: Stage, running: OverlaySource) -> Iterator[Step]:
         """The steps of one stage, each against the image as it is by then."""

@@ -45,7 +45,8 @@ _MOST_RANGES = 1_000
 class Finisher:
     """Makes a proposal of a draft.
 
-    ``can_grow`` is False for a device. ``predict`` has the result checked even where it is known
+    ``can_grow`` is False for a device. ``deep`` says that ``found`` is of a check that decompressed
+    every stream: the result is then held to the same. ``predict`` has the result checked even where it is known
     from the refcounts; ``remember`` says that later checks will know which leaks were kept;
     ``replaced`` are clusters of structures that the draft gives up knowingly.
     """
@@ -55,6 +56,7 @@ class Finisher:
     can_grow: bool
     predict: bool = False
     remember: bool = True
+    deep: bool = False
     tick: Tick | None = None
 
     def finish(self, draft: Draft, replaced: set[int] | None = None) -> Proposal:
@@ -73,8 +75,6 @@ class Finisher:
             draft, found, drafted, targets, allocator, rebuild=self.policy.rebuild
         )
         plan_copied(draft, found, drafted, final, self.policy.copied)
-        if not draft.is_empty:
-            clear_unknown_autoclear(draft, draft.image)
         return self._propose(draft, drafted, final, changed=changed)
 
     def _propose(
@@ -84,6 +84,8 @@ class Finisher:
         flagged = self.policy.flags and found.image.header.is_v3 and bool(_flags(found.image))
         if draft.is_empty and not flagged:
             return Proposal(draft.build(), before=found.result, after=found.result)
+        if not draft.is_empty:
+            clear_unknown_autoclear(draft, draft.image)
         after: CheckResult | None = None
         kept = _kept(found, final)
         small = found.facts.clusters <= _ALWAYS_CHECKED
@@ -100,9 +102,7 @@ class Finisher:
             before=found.result,
             after=after,
             kept=kept,
-            replaced=merged_ranges(
-                np.array(sorted(final.replaced), dtype=np.int64), size, _MOST_RANGES
-            ),
+            replaced=_replaced(final, size),
         )
 
     def _check(self, draft: Draft, kept: Ranges) -> CheckResult:
@@ -111,7 +111,9 @@ class Finisher:
         known = draft.image.leftovers
         leftovers = Leftovers(known.kept + kept if self.remember else known.kept, known.replaced)
         return check_for_planning(
-            Image(source, draft.image.resolver, leftovers=leftovers), tick=self.tick
+            Image(source, draft.image.resolver, leftovers=leftovers),
+            deep=self.deep,
+            tick=self.tick,
         ).result
 
 
@@ -129,6 +131,12 @@ def _kept(found: Checked, final: FinalRefcounts) -> Ranges:
         parts.append(leaking)
     kept = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
     return merged_ranges(kept, found.facts.space.cluster_size, _MOST_RANGES)
+
+
+def _replaced(final: FinalRefcounts, cluster_size: int) -> Ranges:
+    """The clusters given up knowingly, as byte ranges: rather too few than one too many."""
+    clusters = np.array(sorted(final.replaced), dtype=np.int64)
+    return merged_ranges(clusters, cluster_size, len(clusters))[:_MOST_RANGES]
 
 
 def _flags(image: Image) -> IncompatibleFeature:
@@ -152,6 +160,9 @@ def _clear_flags(draft: Draft, after: CheckResult) -> bool:
             field = Field("header", 0, 64, place // 8)
             mask = int(flag).to_bytes(8, "big")
             draft.put(Stage.FLAGS, place, bytes(8), field, reason, mask=mask)
+    if gone:
+        # It may be all that is written.
+        clear_unknown_autoclear(draft, draft.image)
     return bool(gone)
 
 

@@ -73,7 +73,7 @@ def lay_out_blocks(
     certain = None
     if not rebuild:
         certain = certain_references(drafted.facts), certain_references(found.facts)
-    planner = _Planner(found, targets, allocator, certain)
+    planner = _Planner(found, drafted, targets, allocator, certain)
     return planner.lay_out(drafted.facts.clusters)
 
 
@@ -89,11 +89,13 @@ class _Planner:
     def __init__(
         self,
         found: Checked,
+        drafted: Checked,
         targets: RefcountTargets,
         allocator: Allocator,
         certain: tuple[RefcountMap, RefcountMap] | None,
     ) -> None:
         self._facts: CheckFacts = found.facts
+        self._drafted: CheckFacts = drafted.facts
         self._targets = targets
         self._allocator = allocator
         self._certain = certain
@@ -113,7 +115,7 @@ class _Planner:
         table, replaced = self._table_offset(), False
         may_make = self._rebuild or self._table_usable
         if may_make and (needed or (self._rebuild and not self._table_usable)):
-            replaced = not self._table_usable or max(needed) >= len(self._entries)
+            replaced = not self._table_usable or self._is_outgrown(clusters, needed)
             if replaced:
                 table = self._make_table(clusters, len(needed))
             self._make_blocks(needed, made)
@@ -135,20 +137,19 @@ class _Planner:
         good = facts.claimed_blocks.copy()
         chosen = np.flatnonzero(good)
         indices = facts.cluster_indices(facts.stored.offsets[chosen])
-        good[chosen] = np.array([self._is_alone(c) for c in indices.tolist()], bool)
+        good[chosen] = self._are_alone(indices)
         return good
 
-    def _is_alone(self, cluster: int) -> bool:
-        """Whether a cluster has exactly one reference, now and as drafted.
+    def _are_alone(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which clusters of the file have exactly one reference, now and as drafted: bool[n].
 
-        As long as the draft is not written, whoever claims the cluster as well still uses it.
+        As long as the draft is not written, whoever claims a cluster as well still uses it.
         """
-        if self._certain is None:
-            counted = self._facts.references.counts
-            return int(counted[cluster]) == 1 and self._targets.references(cluster) == 1
-        changes = self._targets.changes.get(cluster, 0)
-        drafted, now = self._certain
-        return int(now.counts[cluster]) == 1 and int(drafted.counts[cluster]) + changes == 1
+        drafted, now = self._certain or (self._drafted.references, self._facts.references)
+        changes = np.array([self._targets.changes.get(c, 0) for c in clusters.tolist()], np.int64)
+        counted = drafted.counts[clusters].astype(np.int64) + changes
+        alone: NDArray[np.bool_] = (now.counts[clusters] == 1) & (counted == 1)
+        return alone
 
     def _table_offset(self) -> int | None:
         return self._facts.image.header.refcount_table_offset if self._table_usable else None
@@ -165,7 +166,13 @@ class _Planner:
         own = self._table_clusters()
         if not own or own.stop > self._facts.space.clusters:
             return False
-        return all(self._is_alone(cluster) for cluster in own)
+        return bool(self._are_alone(np.arange(own.start, own.stop)).all())
+
+    def _is_outgrown(self, clusters: int, needed: set[int]) -> bool:
+        """Whether the table has no entry for a needed block, or for the refcounts of new ones."""
+        new = len(needed) + len(needed) // self._per_block + 2 if self._allocator.can_grow else 0
+        last = max(max(needed), (clusters + new - 1) // self._per_block)
+        return last >= len(self._entries)
 
     def _needed(self, clusters: int) -> set[int]:
         """Blocks that have to hold a refcount and have no place for it."""
@@ -184,9 +191,12 @@ class _Planner:
 
     def _is_filled(self, index: int, clusters: int) -> bool:
         """Whether a block that does not exist has a refcount to hold."""
-        first = index * self._per_block
-        nothing = np.zeros(min(self._per_block, clusters - first), dtype=np.uint8)
-        return bool(self._targets.of(first, nothing).target.any())
+        begin = index * self._per_block
+        end = min(begin + self._per_block, clusters)
+        return any(
+            self._targets.of(first, np.zeros(min(_PIECE, end - first), np.uint8)).target.any()
+            for first in range(begin, end, _PIECE)
+        )
 
     def _has_block(self, blocks: NDArray[np.int64]) -> NDArray[np.bool_]:
         inside = blocks < len(self._good)
@@ -229,7 +239,7 @@ class _Planner:
         """Allocate a table large enough, and give up the old one."""
         old = self._table_clusters()
         start, length = old.start << self._bits, len(old) << self._bits
-        if not self._facts.space.is_beyond(start, length):
+        if not self._drafted.space.is_beyond(start, length):
             for cluster in old:
                 self._targets.add_reference(cluster, -1)
         if self._table_usable:

@@ -23,8 +23,8 @@ _U64 = NDArray[np.uint64]
 class Stretch:
     """The clusters from ``first`` on: arrays of one length (uint64).
 
-    ``stored`` as the image has them, ``counted`` the references as drafted, as far as a refcount
-    can hold them, ``target`` what the refcounts are to be.
+    ``stored`` as the image has them, ``counted`` the references as drafted, ``target`` what the
+    refcounts are to be, as far as a refcount can hold it.
     """
 
     first: int
@@ -42,7 +42,8 @@ class RefcountTargets:
     """
 
     def __init__(self, found: Checked, drafted: Checked, policy: Policy, pinned: BitSet) -> None:
-        self._pinned = pinned
+        # Empty nearly always, which takes a look at all of it to know.
+        self._pinned = pinned if pinned else None
         self._found = found
         self._drafted = drafted
         self._policy = policy
@@ -53,8 +54,9 @@ class RefcountTargets:
 
     def add_reference(self, cluster: int, times: int = 1) -> None:
         """Count a reference more (or less) of a cluster."""
+        if cluster not in self.changes:
+            self._changed = np.zeros(0, dtype=np.int64)
         self.changes[cluster] = self.changes.get(cluster, 0) + times
-        self._changed = np.zeros(0, dtype=np.int64)
 
     def counted(self, first: int, end: int) -> _U64:
         """References as drafted: uint64[end - first]."""
@@ -75,7 +77,8 @@ class RefcountTargets:
 
     def references(self, cluster: int) -> int:
         """References of one cluster as drafted."""
-        return int(self.counted(cluster, cluster + 1)[0])
+        walked = int(_counts(self._drafted.facts, cluster, cluster + 1)[0])
+        return max(0, walked + self.changes.get(cluster, 0))
 
     def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger]) -> bool:
         """Whether all refcounts of a stretch are what they should be: asked first, and fast."""
@@ -87,14 +90,15 @@ class RefcountTargets:
     def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
         """The targets of the clusters from ``first`` on, given what is stored."""
         end = first + len(stored)
-        counted = np.minimum(self.counted(first, end), np.uint64(self._maximum))
+        references = self.counted(first, end)
+        counted = np.minimum(references, np.uint64(self._maximum))
         held = stored.astype(np.uint64)
         before = np.minimum(_counts(self._found.facts, first, end), np.uint64(self._maximum))
         target = held.copy()
         low = held < counted
         if not self._policy.raise_low:
             low &= counted > before
-        if self._pinned:
+        if self._pinned is not None:
             inside = max(0, min(end, self._pinned.size) - first)
             stays = held[:inside] == 1
             stays &= self._pinned.flags(first, first + inside)
@@ -104,7 +108,7 @@ class RefcountTargets:
         if len(high):
             falls = self._may_fall(first, high, held, counted, before)
             target[high[falls]] = counted[high[falls]]
-        return Stretch(first, held, counted, target)
+        return Stretch(first, held, references, target)
 
     def _may_fall(
         self, first: int, at: _I64, held: _U64, counted: _U64, before: _U64
@@ -122,9 +126,9 @@ class RefcountTargets:
         kept = ~leaking & ~falls
         if policy.release and kept.any():
             falls[kept] = self._is_released(counted[at[kept]] != 0, int(kept.sum()))
-        if self.replaced:
-            ours = np.isin(clusters, np.array(sorted(self.replaced), dtype=np.int64))
-            falls |= ours & kept
+        if self.replaced and kept.any():
+            replaced = np.fromiter(self.replaced, dtype=np.int64, count=len(self.replaced))
+            falls |= kept & np.isin(clusters, replaced)
         return falls
 
     def _is_waste(self, clusters: _I64, referenced: NDArray[np.bool_]) -> NDArray[np.bool_]:

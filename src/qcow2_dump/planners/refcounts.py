@@ -21,6 +21,8 @@ __all__ = ["FinalRefcounts", "plan_refcounts"]
 
 _U64 = NDArray[np.uint64]
 
+# Refcounts that are worked on together, at most.
+_PIECE = 1 << 17
 # Table entries that change at most so far apart are written together.
 _NEAR = 64
 
@@ -118,11 +120,11 @@ class _Writer:
             self.final.sole.store(chunk.first, ones)
 
     def _blocks_of(self, chunk: StoredChunk) -> Iterator[tuple[int, NDArray[np.unsignedinteger]]]:
-        """A piece, or the blocks in it one by one: the first cluster, and what is stored."""
+        """The blocks in a piece, or parts of them: the first cluster, and what is stored."""
         values = chunk.values
         if values is None:
             values = np.zeros(chunk.end - chunk.first, dtype=np.uint8)
-        step = self._geometry.refcounts_per_block
+        step = min(self._geometry.refcounts_per_block, _PIECE)
         first = chunk.first
         while first < chunk.end:
             end = min(first // step * step + step, chunk.end)

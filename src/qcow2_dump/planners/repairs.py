@@ -182,6 +182,7 @@ class _Repair:
             can_grow=self._can_grow,
             predict=self._predict,
             remember=not self._choice.gives_up,
+            deep=self._choice.deep,
             tick=self._tick,
         )
         proposal = finisher.finish(draft, replaced_snapshot_table(draft, found))
