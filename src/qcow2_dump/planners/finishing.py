@@ -45,9 +45,9 @@ _MOST_RANGES = 1_000
 class Finisher:
     """Makes a proposal of a draft.
 
-    ``can_grow`` is False for a device. ``deep`` says that ``found`` is of a check that decompressed
-    every stream: the result is then held to the same. ``predict`` has the result checked even where it is known
-    from the refcounts; ``remember`` says that later checks will know which leaks were kept;
+    ``can_grow`` is False for a device. ``deep`` says that the check of ``found`` decompressed every
+    stream: the result is held to the same. ``predict`` has the result checked even where it is
+    known from the refcounts; ``remember`` says that later checks will know which leaks were kept;
     ``replaced`` are clusters of structures that the draft gives up knowingly.
     """
 

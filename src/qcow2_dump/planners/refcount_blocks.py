@@ -171,7 +171,7 @@ class _Planner:
     def _is_outgrown(self, clusters: int, needed: set[int]) -> bool:
         """Whether the table has no entry for a needed block, or for the refcounts of new ones."""
         new = len(needed) + len(needed) // self._per_block + 2 if self._allocator.can_grow else 0
-        last = max(max(needed), (clusters + new - 1) // self._per_block)
+        last = max(*needed, (clusters + new - 1) // self._per_block)
         return last >= len(self._entries)
 
     def _needed(self, clusters: int) -> set[int]:

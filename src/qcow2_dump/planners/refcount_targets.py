@@ -43,7 +43,7 @@ class RefcountTargets:
 
     def __init__(self, found: Checked, drafted: Checked, policy: Policy, pinned: BitSet) -> None:
         # Empty nearly always, which takes a look at all of it to know.
-        self._pinned = pinned if pinned else None
+        self._pinned = pinned or None
         self._found = found
         self._drafted = drafted
         self._policy = policy
