@@ -25,7 +25,8 @@ class Mended:
     """What a repair comes to: its writes and notes, the image as it would be and its check.
 
     ``predicted`` is the check that the repair itself promises, ``again`` what a second repair of
-    the same kind, which knows of the first, would still change. ``data`` is empty for images too large for it.
+    the same kind, which knows of the first, would still change. ``data`` is empty for images too
+    large for it.
     """
 
     writes: list[Write]
