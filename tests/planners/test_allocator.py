@@ -128,9 +128,8 @@ def test_a_free_cluster_that_holds_anything_is_never_given_out(at: int, tmp_path
     image = sound(free=3, held=b"\0" * SIZE)
     first = len(image.data) - 3 * SIZE
     image.data.write(first + SIZE + at, bytes([FILL]))
-    with room_in(image, tmp_path, can_grow=False) as (room, _):
-        with pytest.raises(UnsafePlanError):
-            room.allocate(2)
+    with room_in(image, tmp_path, can_grow=False) as (room, _), pytest.raises(UnsafePlanError):
+        room.allocate(2)
     with room_in(image, tmp_path, can_grow=False) as (room, _):
         assert [room.allocate(1), room.allocate(1)] == [first, first + 2 * SIZE]
 

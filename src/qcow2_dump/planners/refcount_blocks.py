@@ -187,14 +187,14 @@ class _Planner:
             return needed
         entries = self._entries
         missing = {i for i in needed if i >= len(entries) or not entries[i]}
-        return {i for i in missing if self._is_filled(i, clusters)}
+        return {i for i in missing if self._gains(i, clusters)}
 
-    def _is_filled(self, index: int, clusters: int) -> bool:
-        """Whether a block that does not exist has a refcount to hold."""
+    def _gains(self, index: int, clusters: int) -> bool:
+        """Whether the draft refers to any cluster of a block that did not have the reference."""
         begin = index * self._per_block
         end = min(begin + self._per_block, clusters)
         return any(
-            self._targets.of(first, np.zeros(min(_PIECE, end - first), np.uint8)).target.any()
+            self._targets.gains(first, min(first + _PIECE, end))
             for first in range(begin, end, _PIECE)
         )
 

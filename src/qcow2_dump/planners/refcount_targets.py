@@ -80,6 +80,10 @@ class RefcountTargets:
         walked = int(_counts(self._drafted.facts, cluster, cluster + 1)[0])
         return max(0, walked + self.changes.get(cluster, 0))
 
+    def gains(self, first: int, end: int) -> bool:
+        """Whether any cluster of a stretch has more references as drafted than as found."""
+        return bool((self.counted(first, end) > _counts(self._found.facts, first, end)).any())
+
     def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger]) -> bool:
         """Whether all refcounts of a stretch are what they should be: asked first, and fast."""
         if self.changes and np.diff(np.searchsorted(self._changes(), [first, end]))[0]:

@@ -11,6 +11,7 @@ from qcow2_dump.checks.catalogue import Severity
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.leftovers import Leftovers
 from qcow2_dump.plan.model import Barrier, Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Spool
@@ -136,7 +137,10 @@ class _Repair:
                 choice, leaks=False, free_orphans=False, drop_snapshots=(), drop_bitmaps=False
             )
             source = OverlaySource(self._image.source, whole.plan)
-            later = Image(source, self._image.resolver, leftovers=self._image.leftovers)
+            known = self._image.leftovers
+            # What this round kept stays so, although its reasons may be gone by now.
+            leftovers = Leftovers(known.kept + whole.kept, known.replaced)
+            later = Image(source, self._image.resolver, leftovers=leftovers)
             now = check_for_planning(later, deep=deep, tick=self._tick)
         whole.notes += dict.fromkeys([*self._notes, *self._left])
         self._tell_orphans(whole, found)
@@ -199,7 +203,7 @@ class _Repair:
         whole.losses_total += following.losses_total
         whole.replaced += following.replaced
         if not self._choice.gives_up:
-            whole.kept = tuple({*whole.kept, *following.kept})
+            whole.kept = tuple(sorted({*whole.kept, *following.kept}))
 
     def _tell_orphans(self, whole: Proposal, found: Checked) -> None:
         """Say which leaks stay, and why."""
