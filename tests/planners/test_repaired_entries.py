@@ -61,7 +61,7 @@ def finished(
         with closing(Draft(opened, "test")) as draft:
             for planner in planners:
                 planner(draft, found)
-            proposal = Finisher(found, ALL.policy, True).finish(draft)
+            proposal = Finisher(found, replace(ALL, drop_unusable=False).policy, True).finish(draft)
             source = OverlaySource(opened.source, proposal.plan)
             path = folder / "after.qcow2"
             path.write_bytes(source.read(0, source.size))

@@ -40,8 +40,8 @@ _SCRATCH_BYTES = 30 << 20
 class Checker:
     """Checks one image. ``run`` does the work, ``result`` says what was found so far.
 
-    ``facts``, ``leaks`` and ``judgement`` (None without leaks) are for planners, which cannot work
-    from findings: these are capped.
+    ``facts``, ``leaks``, ``sharing`` and ``judgement`` (None without leaks) are for planners, which
+    cannot work from findings: these are capped.
 
     Given ``only`` some of its trees, nothing can be said of refcounts and of what depends on
     them: COPIED flags, leaks, clusters with several owners. The header, the snapshot table, the
@@ -67,6 +67,7 @@ class Checker:
         self._complete = False
         self.judgement: LeakJudgement | None = None
         self.leaks = LeakMap(0)
+        self.sharing = SharingFacts()
         ignored = frozenset[str]() if only is None else _needs_refcounts(image)
         self.log = FindingLog(limit=max_findings, ignored=ignored)
         self.facts = CheckFacts.of(image, self.log, only)
@@ -95,11 +96,10 @@ class Checker:
         windows = Windows.of(facts, self._memory)
         yield from count_and_compare(facts, self.leaks, windows)
         check_beyond_end(facts)
-        sharing = SharingFacts()
-        yield from steps_of("owners", self._table_bytes, check_sharing(facts, sharing))
+        yield from steps_of("owners", self._table_bytes, check_sharing(facts, self.sharing))
         if self._deep:
             yield from self._read_streams()
-        self.judgement = triage_leaks(facts, self.leaks, sharing)
+        self.judgement = triage_leaks(facts, self.leaks, self.sharing)
 
     def _read_streams(self) -> Iterator[Step]:
         yield from steps_of("streams", self._table_bytes, check_streams(self.facts))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.leaks.triage import LeakJudgement
+from qcow2_dump.checks.leaks.triage import LeakJudgement, judge_leaks
 from qcow2_dump.checks.pass_refcounts import LeakMap
+from qcow2_dump.checks.pass_sharing import SharingFacts
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.image.image import Image
 
@@ -23,8 +24,19 @@ class Checked:
     image: Image
     facts: CheckFacts
     leaks: LeakMap
+    sharing: SharingFacts
     judgement: LeakJudgement | None
     result: CheckResult
+
+    def is_in_doubt(self, *, wary: bool) -> bool:
+        """Whether a cluster that loses its last reference may be guest data all the same.
+
+        Where nothing leaks, the reasons for it are looked for only by the ``wary``.
+        """
+        judgement = self.judgement
+        if judgement is None and wary:
+            judgement = judge_leaks(self.facts, self.leaks, self.sharing)
+        return judgement is not None and (bool(judgement.doubts) or judgement.unstored)
 
     def has(self, *codes: str) -> bool:
         """Whether anything was found that has one of these codes."""
@@ -45,4 +57,5 @@ def check_for_planning(
     for step in checker.run():
         if tick is not None:
             tick(step.stage, min(step.done, step.total), step.total)
-    return Checked(image, checker.facts, checker.leaks, checker.judgement, checker.result())
+    known = (checker.leaks, checker.sharing, checker.judgement)
+    return Checked(image, checker.facts, *known, checker.result())

@@ -27,7 +27,9 @@ class Policy:
     ``raise_low`` raises refcounts that are too low; ``rebuild`` replaces refcount blocks and tables
     that are unusable. ``lower_waste`` lowers what triage calls waste, ``lower_orphans`` all the
     rest as well. ``release`` lowers what the change itself gives up: clusters that its own entries
-    accounted for completely. ``flags`` clears the dirty and the corrupt flag once they are wrong.
+    accounted for completely; ``wary`` frees nothing then while anything speaks for its being
+    needed, also in an image without leaks. ``flags`` clears the dirty and the corrupt flag once
+    they are wrong.
     """
 
     raise_low: bool = False
@@ -35,5 +37,6 @@ class Policy:
     lower_waste: bool = False
     lower_orphans: bool = False
     release: bool = False
+    wary: bool = False
     copied: CopiedPolicy = CopiedPolicy.ALL
     flags: bool = False

@@ -224,7 +224,10 @@ class _Planner:
         self._entries[~self._good] = 0
         claimed = facts.claimed_blocks
         for index in np.flatnonzero(~self._good & claimed).tolist():
-            self._targets.add_reference(int(stored.offsets[index]) >> self._bits, -1)
+            cluster = int(stored.offsets[index]) >> self._bits
+            self._targets.add_reference(cluster, -1)
+            # Whoever else claimed the place has a copy by now, or still has it.
+            self._targets.replaced.add(cluster)
         unaligned = (stored.offsets & np.uint64(facts.space.cluster_size - 1)) != 0
         clusters = stored.offsets >> np.uint64(self._bits)
         inside = (clusters != 0) & (clusters < np.uint64(facts.space.clusters))
@@ -242,8 +245,11 @@ class _Planner:
         if not self._drafted.space.is_beyond(start, length):
             for cluster in old:
                 self._targets.add_reference(cluster, -1)
-        if self._table_usable:
-            self._targets.replaced.update(old)
+        counts = self._facts.references.counts
+        # A place that only the header names may be anything; one with other owners is theirs.
+        self._targets.replaced.update(
+            c for c in old if self._table_usable or (c < len(counts) and counts[c] > 1)
+        )
         last = int(np.flatnonzero(self._entries).max(initial=-1)) + 1
         size = 0
         wanted = 1

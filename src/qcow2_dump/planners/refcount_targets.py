@@ -47,6 +47,7 @@ class RefcountTargets:
         self._found = found
         self._drafted = drafted
         self._policy = policy
+        self._in_doubt: bool | None = None
         self._maximum = found.image.geometry.refcount_max
         self.changes: dict[int, int] = {}
         self.replaced: set[int] = set()
@@ -144,8 +145,9 @@ class RefcountTargets:
 
     def _is_released(self, referenced: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
         """What the change gives up: freed only where nothing speaks for its being needed."""
-        judgement = self._found.judgement
-        if judgement is None or not (judgement.doubts or judgement.unstored):
+        if self._in_doubt is None:
+            self._in_doubt = self._found.is_in_doubt(wary=self._policy.wary)
+        if not self._in_doubt:
             return np.ones(number, dtype=np.bool_)
         # Somebody still has it: lowered to the number of those, it is not freed.
         return referenced

@@ -71,6 +71,7 @@ class RepairChoice:
             lower_waste=self.leaks,
             lower_orphans=self.free_orphans,
             release=True,
+            wary=self.drop_unusable or bool(self.drop_snapshots),
             copied=CopiedPolicy.ALL if self.errors else CopiedPolicy.WITH_REFCOUNTS,
             flags=self.errors or self.leaks,
         )

@@ -37,9 +37,7 @@ def allocated_free_bytes(survey: Survey) -> int | None:
 _TOGETHER = 1 << 12
 
 
-def _in_pieces(
-    ranges: Iterator[tuple[int, int]], start: int
-) -> Iterator[NDArray[np.int64]]:
+def _in_pieces(ranges: Iterator[tuple[int, int]], start: int) -> Iterator[NDArray[np.int64]]:
     """Ranges of the file, some thousand at a time, counted from ``start``: int64[n, 2]."""
     held: list[tuple[int, int]] = []
     for bounds in ranges:

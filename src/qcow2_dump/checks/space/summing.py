@@ -122,9 +122,7 @@ def _parts(survey: Survey) -> dict[Part, int]:
     return {part: parts[part] for part in Part}
 
 
-def _trees(
-    survey: Survey, of_codes: NDArray[np.int64], frees: dict[int, int]
-) -> list[TreeSums]:
+def _trees(survey: Survey, of_codes: NDArray[np.int64], frees: dict[int, int]) -> list[TreeSums]:
     number = len(survey.facts.trees)
     referenced, state = np.zeros((2, number), dtype=np.int64)
     exclusive = [0] * number
