@@ -37,7 +37,8 @@ class Situation:
     """Refcounts and references, cluster by cluster, and what may be done about them.
 
     ``before`` and ``drafted`` are references as found and as drafted; the second may be longer,
-    since the file grew. ``found`` is the number of clusters that the image as found has.
+    since the file grew. ``found`` is the number of clusters that the image as found has;
+    ``doubted`` says that there are reasons for doubt although nothing leaks.
     """
 
     maximum: int
@@ -47,6 +48,7 @@ class Situation:
     found: int
     policy: Policy
     judgement: Judgement | None
+    doubted: bool = False
     pinned: frozenset[int] = frozenset()
     replaced: frozenset[int] = frozenset()
     changes: dict[int, int] = field(default_factory=dict)
@@ -73,9 +75,13 @@ class Situation:
         if self.stored[cluster] > before:
             waste = known is not None and cluster not in known.orphans
             return self.policy.lower_waste and waste
-        in_doubt = known is not None and bool(known.doubts or known.unstored)
-        released = self.policy.release and (not in_doubt or counted > 0)
+        released = self.policy.release and (not self.in_doubt(wary=self.policy.wary) or counted > 0)
         return released or cluster in self.replaced
+
+    def in_doubt(self, *, wary: bool) -> bool:
+        if self.judgement is None:
+            return wary and self.doubted
+        return bool(self.judgement.doubts or self.judgement.unstored)
 
 
 @st.composite
@@ -102,9 +108,11 @@ def situations(draw: st.DrawFn) -> Situation:
                 lower_waste=st.booleans(),
                 lower_orphans=st.booleans(),
                 release=st.booleans(),
+                wary=st.booleans(),
             )
         ),
         judgement=draw(st.none() | judgement),
+        doubted=draw(st.booleans()),
         pinned=draw(chosen),
         replaced=draw(chosen),
         changes=draw(st.dictionaries(st.integers(0, clusters - 1), st.integers(-2, 2), max_size=4)),
@@ -119,6 +127,7 @@ def checked(counts: list[int], clusters: int, case: Situation) -> Any:
         facts=SimpleNamespace(references=references, clusters=clusters),
         image=SimpleNamespace(geometry=geometry),
         judgement=case.judgement,
+        is_in_doubt=case.in_doubt,
     )
 
 
