@@ -261,6 +261,47 @@ def test_a_signal_while_writing_rolls_back(name: str, status: int, disk: Path) -
     assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
 
 
+FAILING = """
+import errno, sys
+from qcow2_dump.cli.main import main
+from qcow2_dump.errors import SourceError
+from qcow2_dump.storage.writable import WritableFile
+write_at, writes = WritableFile.write_at, []
+def failing(self, offset, data):
+    writes.append(offset)
+    if len(writes) == 2:
+        raise SourceError(errno.ENOSPC, f"cannot write at offset {offset:#x}: full", self.name)
+    write_at(self, offset, data)
+WritableFile.write_at = failing
+sys.exit(main(["repair", "disk.qcow2", "--all", "--yes", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_write_that_fails_says_that_the_image_is_as_it_was(
+    words: tuple[str, ...], disk: Path
+) -> None:
+    damaged = disk.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING, *words],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 228
+    assert done.stderr.count("\n") == 1
+    said = "full; what was written was taken back, and the image is as it was"
+    assert said in done.stderr
+    if words:
+        found = json.loads(done.stdout)
+        jsonschema.validate(found, SCHEMA)
+        assert found["error"].endswith(said)
+    assert disk.read_bytes() == damaged
+    assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
+
+
 def test_killed_while_writing(disk: Path) -> None:
     damaged = disk.read_bytes()
     done = subprocess.run(

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from qcow2_dump.plan.model import Plan, Resize
 from qcow2_dump.plan.recovery import examine
 from qcow2_dump.plan.undo_files import find_undo_files
 from qcow2_dump.plan.undo_format import UndoState
+from qcow2_dump.storage.writable import WritableFile
 from tests.plan.disk import Disk, digest, make_plan, result_of
 from tests.plan.plans import images_and_plans
 
@@ -140,6 +142,35 @@ def test_whatever_fails_is_taken_back(tmp_path: Path, number: int, error: BaseEx
             apply_plan(plan, disk, journal, digest)
         assert disk.content == disk.stable == CONTENT
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resize_that_fails_after_the_file_grew_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    path.write_bytes(CONTENT)
+    ftruncate, failures = os.ftruncate, [OSError(errno.EIO, "Input/output error")]
+
+    def failing_once(fd: int, length: int) -> None:
+        if failures:
+            raise failures.pop()
+        ftruncate(fd, length)
+
+    plan = make_plan(CONTENT, CHANGES)
+    journal = journal_of(tmp_path, plan, CONTENT)
+    with (
+        WritableFile(path) as file,
+        mock.patch("os.ftruncate", failing_once),
+        pytest.raises(SourceError, match="cannot be resized to 4,096 bytes") as caught,
+    ):
+        apply_plan(plan, file, journal, digest)
+    assert caught.value.__notes__ == ["what was written was taken back, and the image is as it was"]
+    assert path.read_bytes() == CONTENT
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_plan_that_is_refused_notes_that_nothing_was_written() -> None:
+    with pytest.raises(StalePlanError) as caught:
+        apply_plan(make_plan(CONTENT, CHANGES), Disk(CONTENT + b"\0"), None)
+    assert caught.value.__notes__ == ["nothing was written"]
 
 
 @pytest.mark.parametrize("number", range(1, calls_of(make_plan(CONTENT, CHANGES)) + 1))

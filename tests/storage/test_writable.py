@@ -187,6 +187,18 @@ def test_a_file_system_that_cannot_set_room_aside(file: WritableFile, number: in
     assert file.read(0, 1 << 20) == CONTENT.ljust(1 << 20, b"\0")
 
 
+def test_a_resize_that_fails_half_way_tells_the_real_length(file: WritableFile) -> None:
+    failure = OSError(errno.EIO, "Input/output error")
+    with (
+        mock.patch("os.ftruncate", side_effect=failure),
+        pytest.raises(SourceError, match="cannot be resized to 32,768 bytes: Input/output"),
+    ):
+        file.resize(32 << 10)
+    assert file.size == os.fstat(file.fileno()).st_size
+    file.resize(len(CONTENT))
+    assert os.fstat(file.fileno()).st_size == len(CONTENT)
+
+
 def test_shrinking_sets_nothing_aside(file: WritableFile) -> None:
     with mock.patch("os.posix_fallocate", side_effect=AssertionError):
         file.resize(100)

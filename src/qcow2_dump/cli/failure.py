@@ -13,7 +13,12 @@ from qcow2_dump.report.escape import one_line, printable
 if TYPE_CHECKING:
     from qcow2_dump.image.image import Image
 
-__all__ = ["report_failure", "warn_of_writer", "warning_of_writers"]
+__all__ = ["reason_of", "report_failure", "warn_of_writer", "warning_of_writers"]
+
+
+def reason_of(error: Qcow2Error) -> str:
+    """What an error says, and what was noted about the image when it came up."""
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def report_failure(command: str, image: str, error: Qcow2Error) -> int:
@@ -21,7 +26,7 @@ def report_failure(command: str, image: str, error: Qcow2Error) -> int:
 
     A file that the image names is named as well. Names come from images, so they are escaped.
     """
-    reason = str(error)
+    reason = reason_of(error)
     place = error.filename if isinstance(error, OSError) else None
     if isinstance(place, str) and place != image:
         reason = f"{printable(place)}: {reason}"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.cli.asked import Asked
+from qcow2_dump.cli.failure import reason_of
 from qcow2_dump.cli.output import Output, complain, wants_color
 from qcow2_dump.cli.request_words import done_words, typed
 from qcow2_dump.errors import Qcow2Error
@@ -101,7 +102,7 @@ class ShownChange:
         if self._json:
             request = self._request
             document = failure_document(
-                request.image, typed(request), str(error), error.errno, status
+                request.image, typed(request), reason_of(error), error.errno, status
             )
             self._print([to_line(document)])
 

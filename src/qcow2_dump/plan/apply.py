@@ -22,6 +22,9 @@ _PIECE = 1 << 20
 # had been written yet, a full disk must not be asked for room.
 _BLOCK = 4096
 
+_TAKEN_BACK = "what was written was taken back, and the image is as it was"
+_UNTOUCHED = "nothing was written"
+
 
 def apply_plan(
     plan: Plan,
@@ -35,7 +38,7 @@ def apply_plan(
     ``digest`` is the caller's digest of the image, kept in the finish mark of the undo file.
     Whatever is raised meanwhile (SourceError, a signal, anything out of ``digest`` or
     ``progress``) has the image brought back to what it was and the undo file removed, and is then
-    raised again. Signals have to wait until the image can be left alone.
+    raised again, with a note that says so. Signals have to wait until the image can be left alone.
 
     Raises StalePlanError when the image does not hold what the plan expects, UnsafePlanError for
     a plan that cannot be right: both before anything is written. Raises JournalError when the
@@ -59,8 +62,9 @@ def apply_plan(
             target.sync()
             state = "" if journal is None or digest is None else digest(OverlaySource(target))
             gate.check()
-        except BaseException:
+        except BaseException as error:
             _roll_back(plan.steps[:begun], target, journal)
+            error.add_note(_TAKEN_BACK if begun else _UNTOUCHED)
             raise
         if journal is not None:
             _finish(journal, target, state)

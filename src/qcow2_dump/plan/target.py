@@ -41,7 +41,10 @@ class Target(Readable, Protocol):
         """Write all of the bytes."""
 
     def resize(self, size: int) -> None:
-        """Change the length, in bytes; new bytes are zeros."""
+        """Change the length, in bytes; new bytes are zeros.
+
+        When that fails, ``size`` is the length that the file then has.
+        """
 
     def sync(self) -> None:
         """Return when all that was written has reached the disk."""

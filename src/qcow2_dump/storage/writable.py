@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.storage.locks import take_write_lock
@@ -61,13 +61,20 @@ class WritableFile(OpenFile):
         """Grow or shrink a regular file to ``size`` bytes; new bytes are zeros.
 
         A file system that is too full says so now and not at a later write. Raises SourceError
-        when that fails, with the file as long as it was; ENOTSUP for a block device.
+        when that fails, with ``size`` the length that the file then has; ENOTSUP for a block
+        device.
         """
         if not self.can_grow:
             raise SourceError(errno.ENOTSUP, "a block device cannot be resized", self.name)
-        with self._telling(f"cannot be resized to {size:,} bytes"):
-            self._reserve(size)
-            os.ftruncate(self._fd, size)
+        try:
+            with self._telling(f"cannot be resized to {size:,} bytes"):
+                self._reserve(size)
+                os.ftruncate(self._fd, size)
+        except BaseException:
+            # Whatever failed, the file may have been made longer before.
+            with suppress(SourceError):
+                self.size = self._end()
+            raise
         self.size = size
 
     def sync(self) -> None:
@@ -84,7 +91,8 @@ class WritableFile(OpenFile):
         except OSError as error:
             if error.errno not in _CANNOT_RESERVE:
                 # A part may have been set aside, and the file grown by it.
-                os.ftruncate(self._fd, self.size)
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self.size)
                 raise
 
     @contextmanager
