@@ -31,6 +31,11 @@ from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
 
 __all__ = ["Finisher"]
 
+_STAYS = (
+    "The image stays marked corrupt, because more than waste is left. Where that is known and "
+    "borne with, flag clear IMAGE corrupt takes the mark away."
+)
+
 # What ranks no higher than waste does; of the flags themselves it is decided here.
 _HARMLESS = (Verdict.GOOD, Verdict.LEAK, Verdict.OTHER, Verdict.FLAGGED, Verdict.FLAG)
 
@@ -94,11 +99,15 @@ class Finisher:
             if flagged and _clear_flags(draft, after):
                 after = self._check(draft, kept)
         plan = draft.build()
+        notes = []
+        if flagged and after is not None and "header.corrupt-flag" in after.tallies:
+            notes.append(_STAYS)
         if not plan.is_empty:
             prove_refcounts(plan, found, drafted, final.changes)
         size = found.facts.space.cluster_size
         return Proposal(
             plan,
+            notes,
             before=found.result,
             after=after,
             kept=kept,

@@ -199,6 +199,11 @@ _ALL = (
         _NOTHING,
     ),
     Reason(
+        "snapshot.count",
+        "The number of snapshots in the header, which cannot be, is set to the number of records.",
+        "The guest sees no difference; QEMU opens the image again.",
+    ),
+    Reason(
         "snapshot.switch",
         "The header is pointed to the new tables in one write.",
         "The guest has the disk of the chosen snapshot, or the list of snapshots changes.",

@@ -25,6 +25,7 @@ from qcow2_dump.planners.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
 from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from qcow2_dump.planners.proposal import Proposal
+from qcow2_dump.planners.snapshot_count import mend_snapshot_count
 from qcow2_dump.planners.snapshot_lengths import mend_extra_data_lengths
 from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
 from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
@@ -209,9 +210,13 @@ class _Repair:
     def _tell_orphans(self, whole: Proposal, found: Checked) -> None:
         """Say which leaks stay, and why."""
         triage = found.result.triage
-        if not triage.orphans or self._choice.free_orphans:
+        left = triage.orphans
+        if whole.after is not None:
+            # What a misread table made a leak of is none any more.
+            left = min(left, whole.after.statistics.leaks)
+        if not left or self._choice.free_orphans:
             return
-        kept = f"{triage.orphans:,} leaked cluster{'s' * (triage.orphans > 1)} may hold guest data"
+        kept = f"{left:,} leaked cluster{'s' * (left > 1)} may hold guest data"
         whole.notes.append(f"{kept} and will not be freed: {'; '.join(triage.reasons)}.")
         if self._choice.gives_up:
             whole.notes.append(
@@ -230,6 +235,7 @@ def _mend(
     notes: list[str] = []
     left: list[str] = []
     if choice.errors:
+        notes += mend_snapshot_count(draft, found)
         clear_bitmaps_bit(draft, found.image)
         mend_bitmap_tables(draft, found)
         left = mend_entries(draft, found)

@@ -22,7 +22,7 @@ from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
 from qcow2_dump.planners.snapshot_table import put_snapshot_table
 
-__all__ = ["mend_extra_data_lengths"]
+__all__ = ["leading_records", "mend_extra_data_lengths"]
 
 # Where a record keeps the length of its extra data, and the lengths that QEMU writes.
 _LENGTH_AT, _LENGTH_END = 36, 40
@@ -63,6 +63,20 @@ def mend_extra_data_lengths(draft: Draft, found: Checked, allocator: Allocator) 
     except UnsafePlanError as error:
         return [f"{what}, and is left as it is: {error}."]
     return [f"{what}: with the usual one all {len(records):,} records can be read again."]
+
+
+def leading_records(image: Image, most: int) -> tuple[int, int]:
+    """How many records from the first on make sense, at most so many, and their bytes in all."""
+    start = image.header.snapshots_offset
+    inside = max(0, image.source.size - start)
+    table = image.source.read(start, min(MAX_SNAPSHOT_TABLE_BYTES, inside))
+    counted = at = 0
+    while counted < most and at < len(table):
+        record, following = unpack_snapshot(table, at)
+        if not _is_sensible(image, record):
+            break
+        counted, at = counted + 1, following
+    return counted, at
 
 
 def _read_again(image: Image) -> list[SnapshotRecord] | None:
