@@ -130,6 +130,16 @@ def test_a_block_that_guest_data_claims_as_well_is_left_to_the_guest(tmp_path: P
     assert found.corruptions == 0
     assert not hits(found, [block(image)], image.spec.cluster_size)
     assert found.word(image.places.refcount_table) != block(image)
+    # Later checks must not take it for what is left of a block.
+    assert found.replaced == ()
+
+
+def test_an_old_table_that_is_given_up_is_named_for_later_checks(tmp_path: Path) -> None:
+    image = sound(9, 6)
+    image.truncate(512 // 8 * image.spec.block_entries * 512)
+    point_entry(image, 0)
+    table = image.places.refcount_table
+    assert mended(image, tmp_path).replaced == ((table, table + 512),)
 
 
 def test_doubtful_refcounts_are_carried_into_the_new_block(tmp_path: Path) -> None:

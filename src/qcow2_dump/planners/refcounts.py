@@ -69,7 +69,8 @@ def plan_refcounts(
     writer.write_table()
     final = writer.final
     final.pointers = layout.changes
-    final.replaced = targets.replaced
+    # What still has an owner is given up by one of several only.
+    final.replaced = {c for c in targets.replaced if not targets.references(c)}
     final.changes = targets.changes
     return final
 
