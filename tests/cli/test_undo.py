@@ -162,7 +162,8 @@ def test_every_reader_says_that_a_change_was_interrupted(
     said = capsys.readouterr()
     notice = [line for line in said.err.splitlines() if "interrupted" in line]
     assert len(notice) == 1
-    assert "qcow2-dump undo disk.qcow2" in notice[0]
+    assert "`qcow2-dump undo disk.qcow2` takes it back" in notice[0]
+    assert "`qcow2-dump undo disk.qcow2 --finish`" in notice[0]
     assert ("seconds" in said.out) or len(said.out.splitlines()) == len(quiet.out.splitlines())
 
 
@@ -175,8 +176,60 @@ def test_every_writer_refuses_until_it_is_settled(
     assert main(line.split()) == 240
     said = capsys.readouterr().err
     assert "interrupted" in said
-    assert "undo" in said
+    assert "`qcow2-dump undo disk.qcow2` takes it back" in said
+    assert "`qcow2-dump undo disk.qcow2 --finish`" in said
     assert disk.read_bytes() == half
+
+
+@pytest.mark.parametrize("line", READERS)
+@pytest.mark.parametrize("length", [100, 1000])
+def test_every_reader_says_that_an_undo_file_is_damaged(
+    line: str, length: int, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(disk, REPAIR, 1)
+    os.truncate("disk.qcow2.qcow2-undo.1", length)
+    main(line.split())
+    notice = [line for line in capsys.readouterr().err.splitlines() if "qcow2-undo.1" in line]
+    assert len(notice) == 1
+    assert "truncated" in notice[0]
+    assert "move it away once `qcow2-dump check disk.qcow2` finds the image well" in notice[0]
+
+
+@pytest.mark.parametrize("line", [*WRITERS, "undo disk.qcow2 --yes", "undo disk.qcow2 --dry-run"])
+@pytest.mark.parametrize("length", [100, 1000])
+def test_every_writer_refuses_beside_a_damaged_undo_file(
+    line: str, length: int, disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(disk, REPAIR, 1)
+    os.truncate("disk.qcow2.qcow2-undo.1", length)
+    half = disk.read_bytes()
+    assert main(line.split()) == 240
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "qcow2-undo.1" in said
+    assert "truncated" in said
+    assert disk.read_bytes() == half
+
+
+def test_nobody_is_asked_about_an_undo_file_that_cannot_be_used(disk: Path) -> None:
+    interrupt(disk, REPAIR, 1)
+    os.truncate("disk.qcow2.qcow2-undo.1", 100)
+    code, _, shown = run_on_terminal("back\n", "repair", "disk.qcow2", "--all")
+    assert code == 240
+    assert "What shall be done" not in shown
+
+
+def test_a_finished_change_whose_undo_file_is_damaged(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mend()
+    os.truncate("disk.qcow2.qcow2-undo.1", 1000)
+    capsys.readouterr()
+    assert main(["check", "disk.qcow2"]) == 0
+    assert main(["flag", "mark", "disk.qcow2", "corrupt", "--dry-run"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["undo", "disk.qcow2", "--yes"]) == 251
+    assert "truncated" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])

@@ -59,7 +59,8 @@ def change_image(asked: Asked, request: WriteRequest) -> int:
     try:
         return _change(asked, request, shown)
     except InterruptedChangeError as error:
-        if request.options.yes or request.options.dry_run or not can_ask():
+        usable = interrupted_change(request.image) is not None
+        if request.options.yes or request.options.dry_run or not (usable and can_ask()):
             return _failed(asked, request, error, shown)
     except Qcow2Error as error:
         return _failed(asked, request, error, shown)

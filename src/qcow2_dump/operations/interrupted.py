@@ -5,6 +5,7 @@ more loaded.
 """
 
 import os
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from qcow2_dump.errors import InterruptedChangeError
@@ -12,7 +13,13 @@ from qcow2_dump.errors import InterruptedChangeError
 if TYPE_CHECKING:
     from qcow2_dump.plan.undo_files import UndoFile
 
-__all__ = ["UndoNames", "interrupted_change", "refuse_interrupted"]
+__all__ = [
+    "UndoNames",
+    "interrupted_change",
+    "refuse_interrupted",
+    "unsettled_change",
+    "what_to_do",
+]
 
 _UNDO = ".qcow2-undo."
 
@@ -40,10 +47,19 @@ def _images_with_undo(folder: str) -> frozenset[str]:
     return frozenset(name.rpartition(_UNDO)[0] for name in names)
 
 
-def interrupted_change(image: str, names: UndoNames | None = None) -> "UndoFile | None":
+def interrupted_change(image: str) -> "UndoFile | None":
     """The undo file of a change that was begun and neither finished nor taken back, if any.
 
     A change that is under way just now looks the same. Raises nothing.
+    """
+    known = unsettled_change(image)
+    return known if known is not None and known.is_interrupted else None
+
+
+def unsettled_change(image: str, names: UndoNames | None = None) -> "UndoFile | None":
+    """As `interrupted_change`; where there is none also an undo file that is too damaged to tell.
+
+    Raises nothing.
     """
     try:
         if not (names or UndoNames()).has_any(image):
@@ -52,14 +68,34 @@ def interrupted_change(image: str, names: UndoNames | None = None) -> "UndoFile 
         return None
     from qcow2_dump.plan.undo_files import find_undo_files
 
-    return next((known for known in find_undo_files(image) if known.is_interrupted), None)
+    found = find_undo_files(image)
+    usable = (known for known in found if known.is_interrupted)
+    return next(usable, None) or next((known for known in found if known.is_lost), None)
+
+
+def what_to_do(known: "UndoFile", image: str) -> str:
+    """What an unsettled change of an image is, and the commands that settle it, on one line."""
+    operand = quote(f"./{image}" if image.startswith("-") else image)
+    if known.is_interrupted:
+        undo = f"qcow2-dump undo {operand}"
+        return (
+            f"a change was interrupted, or is under way, and {known.path} holds what it replaced: "
+            f"`{undo}` takes it back, `{undo} --finish` brings it to its end"
+        )
+    if known.state is None:
+        what = f"{known.path} cannot be read as an undo file ({known.problem}): a change may have "
+        what += "been interrupted"
+    else:
+        what = f"a change was interrupted, and its undo file {known.path} cannot be used "
+        what += f"({known.problem})"
+    return (
+        f"{what}. Put back a good copy of that file, or move it away once "
+        f"`qcow2-dump check {operand}` finds the image well"
+    )
 
 
 def refuse_interrupted(image: str) -> None:
     """Raise InterruptedChangeError where another change has to be dealt with first."""
-    known = interrupted_change(image)
+    known = unsettled_change(image)
     if known is not None:
-        raise InterruptedChangeError(
-            f"an earlier change was interrupted, and {known.path} holds what it replaced: "
-            "`qcow2-dump undo` takes it back or finishes it, before anything else"
-        )
+        raise InterruptedChangeError(f"{what_to_do(known, image)}; until then nothing is written")

@@ -11,7 +11,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.image.resolver import NeverLook
 from qcow2_dump.image.state_digest import source_digest
 from qcow2_dump.operations.applying import OpenedFile
-from qcow2_dump.operations.interrupted import interrupted_change
+from qcow2_dump.operations.interrupted import interrupted_change, refuse_interrupted
 from qcow2_dump.operations.write_requests import UndoRequest
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import Journal, create_journal, latest_change, open_journal
@@ -105,6 +105,9 @@ class UndoRun:
         known = self._interrupted()
         if known is not None:
             return self._recover(known)
+        if self.request.options.undo_file is None:
+            # What cannot be read may tell of a change that was interrupted.
+            refuse_interrupted(self.request.image)
         if self.request.finish:
             raise RequestError("no change was interrupted: there is nothing to finish")
         found = self._latest()
@@ -145,13 +148,12 @@ class UndoRun:
         found = latest_change(self.request.image, source, source_digest)
         if found is not None:
             return found
-        finished = [known for known in undo_files(self.request) if known.finish is not None]
-        if finished:
-            # It says what is wrong: the image was used since.
-            return finished[0]
-        broken = [known for known in undo_files(self.request) if known.problem is not None]
-        if broken:
-            raise JournalError(f"{broken[0].path}: {broken[0].problem}")
+        for known in undo_files(self.request):
+            if known.problem is not None:
+                raise JournalError(f"{known.path}: {known.problem}")
+            if known.finish is not None:
+                # It says what is wrong: the image was used since.
+                return known
         raise RequestError("there is no undo file beside it: nothing can be taken back")
 
     def _undo_of_undo(self) -> Journal | None:

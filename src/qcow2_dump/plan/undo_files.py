@@ -55,8 +55,9 @@ class UndoFile:
 
     ``number`` is that of its name beside the image, None for a file elsewhere that nothing beside
     the image points to. ``path`` is the undo file itself, ``pointer`` the file that points there,
-    ``size`` in bytes. ``problem`` says why it cannot be used; then state, metadata and identity
-    may be missing.
+    ``size`` in bytes. ``problem`` says why it cannot be used; then metadata and finish mark are
+    missing, and the state unless its head is whole. ``is_damaged`` says that its bytes are the
+    reason, and not that it is gone, out of reach, or of something else.
     """
 
     number: int | None
@@ -67,11 +68,17 @@ class UndoFile:
     metadata: UndoMetadata | None = None
     finish: FinishMark | None = None
     problem: str | None = None
+    is_damaged: bool = False
 
     @property
     def is_interrupted(self) -> bool:
         """Whether the change was begun, or may have been, and is neither finished nor undone."""
         return self.problem is None and self.state is UndoState.READY
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is damaged, and its change may have been interrupted all the same."""
+        return self.is_damaged and self.state in (None, UndoState.READY)
 
 
 def find_undo_files(image: str | os.PathLike[str]) -> list[UndoFile]:
@@ -236,8 +243,13 @@ def read_head(fd: int) -> tuple[Head, UndoMetadata | None, Names]:
     OSError.
     """
     head = Head.unpack(os.pread(fd, HEAD_LENGTH, 0))
+    return head, *_read_metadata(fd, head)
+
+
+def _read_metadata(fd: int, head: Head) -> tuple[UndoMetadata | None, Names]:
+    """What follows the head of an open undo file, verified. Raises as `read_head`."""
     if head.state is UndoState.PREPARING:
-        return head, None, Names((), ())
+        return None, Names((), ())
     size = os.fstat(fd).st_size
     if size != head.length:
         word = "truncated" if size < head.length else "altered"
@@ -245,7 +257,7 @@ def read_head(fd: int) -> tuple[Head, UndoMetadata | None, Names]:
     packed = os.pread(fd, head.metadata_length, HEAD_LENGTH)
     if hashlib.sha256(packed).digest() != head.metadata_sum:
         raise JournalError("altered: the checksum of its metadata is wrong")
-    return head, *unpack_metadata(packed)
+    return unpack_metadata(packed)
 
 
 def _numbers(image: str) -> Iterator[int]:
@@ -269,7 +281,7 @@ def _path(image: str, number: int) -> str:
 
 def _read(number: int | None, path: str, pointer: str | None, named: bytes | None) -> UndoFile:
     """Read an undo file; ``named`` is what its pointer file says of it."""
-    size = 0
+    size, state = 0, None
     try:
         fd = open_regular(path)
         try:
@@ -277,13 +289,18 @@ def _read(number: int | None, path: str, pointer: str | None, named: bytes | Non
             if named is None and os.pread(fd, len(_POINTER_MAGIC), 0) == _POINTER_MAGIC:
                 identity, place = _unpack_pointer(os.pread(fd, _LONGEST_POINTER, 0))
                 return _read(number, place, path, identity)
-            head, metadata, _ = read_head(fd)
+            head = Head.unpack(os.pread(fd, HEAD_LENGTH, 0))
+            state = head.state
+            metadata, _ = _read_metadata(fd, head)
         finally:
             os.close(fd)
-        if named is not None and metadata is not None and _identity(head, metadata) != named:
-            raise JournalError("the pointer leads to the undo file of something else")
-    except (JournalError, OSError, UnicodeError) as error:
+    except SourceError as error:
         return UndoFile(number, path, pointer, size, problem=str(error))
+    except (JournalError, OSError, UnicodeError) as error:
+        return UndoFile(number, path, pointer, size, state, problem=str(error), is_damaged=True)
+    if named is not None and metadata is not None and _identity(head, metadata) != named:
+        problem = "the pointer leads to the undo file of something else"
+        return UndoFile(number, path, pointer, size, problem=problem)
     finish = head.finish if head.state is UndoState.FINISHED else None
     return UndoFile(number, path, pointer, size, head.state, metadata, finish)
 
