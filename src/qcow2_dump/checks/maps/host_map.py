@@ -50,7 +50,6 @@ def map_host(
     guest_classes = np.full(clusters + 1, GuestClass.DATA | DAMAGED, dtype=np.uint8)
     hurt = 0
     for first, kinds in windows:
-        sums += np.bincount(kinds, minlength=len(Kind))
         classes, values = _GUEST_CLASS[kinds], kinds
         flags = damaged.flags(first, first + len(kinds))
         if flags.any():
@@ -59,5 +58,7 @@ def map_host(
             hurt += int(np.count_nonzero(flags))
         guest_classes[first : first + len(kinds)] = classes
         for length, value in runs_of_values(values):
+            held = np.bincount(value & ~np.uint8(DAMAGED), weights=length, minlength=len(Kind))
+            sums += held.astype(np.int64)
             collector.add(length, value)
     return HostMap(size, collector.runs(most_runs), sums, hurt, guest_classes)

@@ -106,9 +106,9 @@ def _parts(survey: Survey) -> dict[Part, int]:
     behind, last = 0, Kind.FREE
     for start, kinds in survey.windows():
         counts += np.bincount(kinds, minlength=len(Kind))
-        used = np.flatnonzero(kinds != Kind.FREE)
-        if len(used):
-            behind = start + int(used[-1]) + 1
+        used = kinds[::-1] != Kind.FREE
+        if used.any():
+            behind = start + len(kinds) - int(used.argmax())
         last = Kind(int(kinds[-1]))
     of_kinds = counts << survey.space.cluster_bits
     of_kinds[last] -= _missing(survey)

@@ -65,7 +65,8 @@ class Survey:
             codes = self.uses.codes[start:end]
             found = kinds[codes]
             leaked = self.leaks.unreferenced.flags(start, end)
-            found[leaked & (codes == NOBODY)] = Kind.LEAKED
+            if leaked.any():
+                found[leaked & (codes == NOBODY)] = Kind.LEAKED
             yield start, found
 
     def host_map(self, number: int) -> Cells:

@@ -77,6 +77,7 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
         kinds=kind_rows(result),
         triage=result.triage,
         facts=_brief(pictured),
+        places=list(place_rows(pictured.info)),
         features=feature_rows(pictured.info.features),
         snapshots=snapshot_cells(pictured.info.snapshots),
         bitmaps=bitmap_rows(pictured.info.bitmaps),
@@ -105,9 +106,9 @@ def index_row(found: ImagePictured | ImageFailed, page: str) -> IndexRow:
 
 
 def _brief(pictured: ImagePictured) -> list[tuple[str, str]]:
-    """The header in brief, without what was not looked at."""
+    """What the image is, without what was not looked at."""
     info = pictured.info
-    rows = [("format", f"qcow2 version {info.header.version}"), *fact_rows(info), *place_rows(info)]
+    rows = [("format", f"qcow2 version {info.header.version}"), *fact_rows(info)]
     return [(label, value) for label, value in rows if label != "preallocation"]
 
 

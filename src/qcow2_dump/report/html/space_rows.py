@@ -59,7 +59,7 @@ def space_rows(picture: Picture, image: Image) -> SpaceRows:
         trees=[_tree(row, trees[row.tree], names) for row in rows[:_LISTED]],
         more_trees=max(0, len(rows) - _LISTED),
         parts=[
-            (PART_WORDS[part], size(held), f"{held / sums.length:.1%}")
+            (PART_WORDS[part], size(held), _share(held / sums.length))
             for part, held in sums.parts.items()
             if held
         ],
@@ -99,3 +99,8 @@ def _tree(row: TreeSums, tree: Tree, names: TreeNames) -> TreeRow:
         vm_state=size(row.vm_state) if row.vm_state else "",
         freed="" if row.freed is None else size(row.freed),
     )
+
+
+def _share(share: float) -> str:
+    """A share of the file, never rounded to nothing."""
+    return "under 0.1%" if share < 0.001 else f"{share:.1%}"

@@ -122,9 +122,18 @@ Object.assign(Report.MapView.prototype, {
     this.tip.style.top = `${y + 18}px`;
   },
 
-  // What is in the cell at an offset: the first line says what, the others where and whose.
+  // What is in the cell at an offset: the first line says what, the others where, whose, and what
+  // was found there.
   words(offset) {
     const { from, to } = this.cellOf(offset);
+    const lines = this.placeWords(from, to);
+    const findings = Report.findingsIn(this.side, from, to);
+    for (const finding of findings.slice(0, 2)) lines.push(`finding ${finding.number}: ${finding.code}`);
+    if (findings.length > 2) lines.push(`and ${findings.length - 2} more findings`);
+    return lines;
+  },
+
+  placeWords(from, to) {
     const { parts, damaged, exact } = this.map.describe(from, to);
     const named = parts.map((part) =>
       exact && parts.length > 1
@@ -136,10 +145,7 @@ Object.assign(Report.MapView.prototype, {
     const own = this.side === "host" ? "file" : "guest";
     lines.push(`${own} ${Report.range(from, to)} (${Report.size(to - from)})`);
     if (this.side === "host") lines.push(...this.structureWords(from, to));
-    lines.push(...this.acrossWords(from, to).slice(0, 1 + Report.SHOWN));
-    const findings = Report.findingsIn(this.side, from, to);
-    for (const finding of findings.slice(0, 2)) lines.push(`finding ${finding.number}: ${finding.code}`);
-    if (findings.length > 2) lines.push(`and ${findings.length - 2} more findings`);
+    lines.push(...this.acrossWords(from, to));
     return lines;
   },
 
@@ -161,17 +167,15 @@ Object.assign(Report.MapView.prototype, {
   pin() {
     this.tip.hidden = true;
     const { from, to } = this.cellOf(this.cursor);
-    const [what, ...rest] = this.words(this.cursor);
+    const [what, ...rest] = this.placeWords(from, to);
     const list = Report.make("ul", "", { class: "plain" });
-    for (const line of rest.filter((line) => !line.startsWith("finding "))) {
-      list.append(Report.make("li", line));
-    }
+    for (const line of rest) list.append(Report.make("li", line));
     this.details.replaceChildren(Report.make("h3", what), list);
     this.linkFindings(from, to);
     this.linkAcross(from, to);
     this.addCommand(from);
     this.details.hidden = false;
-    Report.say([what, ...rest].join("; "));
+    Report.say(this.words(this.cursor).join("; "));
   },
 
   linkFindings(from, to) {
@@ -238,7 +242,7 @@ Object.assign(Report.MapView.prototype, {
     const bytes = Report.data.maps[this.side].damaged;
     const some = this.map.damage.length > 0;
     const held = bytes ? Report.size(bytes) : some ? "see the findings" : "nothing";
-    damaged.append(sign, "Damaged ", Report.make("small", held));
+    damaged.append(sign, "damaged ", Report.make("small", held));
     legend.append(damaged);
     for (const name of ["next", "previous"]) {
       this.section.querySelector(`[data-act="${name}"]`).hidden = !some;
