@@ -148,6 +148,9 @@ class Tables:
         count, start = self.get(60, 4), self.get(64)
         if not self.usable(start):
             return []
+        if self.was is not None and self.was.image.read(60, 12) == self.image.read(60, 12):
+            # The rest lay past the end, and still is no record.
+            count = len(self.was.trees) - 1
         found = []
         offset = start
         for _ in range(min(count, MOST_RECORDS)):
