@@ -123,3 +123,10 @@ def test_a_snapshot_by_its_position(selector: str, position: int) -> None:
 def test_what_is_no_snapshot_is_refused(selector: str) -> None:
     with pytest.raises(RequestError, match="there is no snapshot"):
         select_snapshot(image_with(("1", "monday"), ("2", "all")), selector)
+
+
+def test_only_snapshots_are_offered_where_a_snapshot_is_asked_for() -> None:
+    with pytest.raises(RequestError, match=r"there are: ID '1' 'monday'$"):
+        select_snapshot(image_with(("1", "monday")), "active")
+    with pytest.raises(RequestError, match=r"there are: none$"):
+        select_snapshot(image_with(), "active")

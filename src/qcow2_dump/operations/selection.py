@@ -49,10 +49,13 @@ def select_snapshot(image: Image, selector: str) -> int:
     RequestError for what names none, or several at once; it says what there is.
     """
     _, *snapshots = trees_of(image)
-    return snapshots.index(_one_snapshot(image, snapshots, selector))
+    return snapshots.index(_one_snapshot(image, snapshots, selector, also=()))
 
 
-def _one_snapshot(image: Image, snapshots: list[Tree], selector: str) -> Tree:
+def _one_snapshot(
+    image: Image, snapshots: list[Tree], selector: str, also: tuple[str, ...] = (ACTIVE,)
+) -> Tree:
+    """The snapshot that a selector names; ``also`` is what else could be named, for messages."""
     records = [entry.record for entry in image.snapshot_table.entries]
     for what, names in (("ID", [r.id for r in records]), ("name", [r.name for r in records])):
         found = _called(names, selector)
@@ -67,7 +70,8 @@ def _one_snapshot(image: Image, snapshots: list[Tree], selector: str) -> Tree:
     match = _POSITION.fullmatch(selector)
     if match is not None and int(match[1]) < len(snapshots):
         return snapshots[int(match[1])]
-    raise RequestError(f"there is no snapshot {_shown(selector)}; there are: {_known(image)}")
+    known = _known(image, also) or "none"
+    raise RequestError(f"there is no snapshot {_shown(selector)}; there are: {known}")
 
 
 def _called(names: list[bytes], selector: str) -> list[int]:
@@ -84,11 +88,11 @@ def _escaped(name: bytes) -> str:
     return escaped(name.decode("utf-8", "surrogateescape"))
 
 
-def _known(image: Image) -> str:
+def _known(image: Image, also: tuple[str, ...] = (ACTIVE,)) -> str:
     records = [entry.record for entry in image.snapshot_table.entries]
     shown = [f"ID {_shown(record.id)} {_shown(record.name)}" for record in records[:_LISTED]]
     more = f" and {len(records) - _LISTED} more" if len(records) > _LISTED else ""
-    return ", ".join([ACTIVE, *shown]) + more
+    return ", ".join([*also, *shown]) + more
 
 
 def _shown(name: bytes | str) -> str:
