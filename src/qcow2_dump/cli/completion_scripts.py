@@ -1,6 +1,6 @@
 """The scripts that make shells complete. They ask the program itself, so they know nothing."""
 
-from qcow2_dump.cli.main import COMPLETE
+from qcow2_dump.cli.modern import COMPLETE
 
 __all__ = ["completion_script"]
 

@@ -5,15 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from qcow2_dump.cli import exit_status
-from qcow2_dump.cli.modern import SUBCOMMANDS
+from qcow2_dump.cli.modern import COMPLETE, SUBCOMMANDS
 from qcow2_dump.cli.output import complain, discard_output
 from qcow2_dump.cli.signals import Stopped, stop_on_signals
 from qcow2_dump.errors import Qcow2Error, RequestError
 
-__all__ = ["COMPLETE", "main"]
-
-COMPLETE = "__complete"
-"""The first word of the calls that completion scripts make; not for people."""
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

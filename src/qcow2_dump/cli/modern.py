@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from qcow2_dump.cli.asked import Asked
     from qcow2_dump.cli.subcommand import Subcommand
 
-__all__ = ["SUBCOMMANDS", "main_page", "parse", "subcommand", "subcommand_page"]
+__all__ = ["COMPLETE", "SUBCOMMANDS", "main_page", "parse", "subcommand", "subcommand_page"]
+
+
+COMPLETE = "__complete"
+"""The first word of the calls that completion scripts make; not for people."""
 
 
 class _Row(NamedTuple):
