@@ -142,11 +142,15 @@ class ImagePictured:
 class ChangeMade:
     """The end of a change: all of it is on the disk.
 
-    ``undo_file`` takes it back, None where there is none.
+    ``undo_file`` takes it back, None where there is none. Unless ``is_found``, nothing beside the
+    image leads to it: whoever takes the change back has to name it. ``earlier`` is the undo file
+    that, after something was taken back, goes back by one more change.
     """
 
     name: str
     undo_file: str | None
+    is_found: bool = True
+    earlier: str | None = None
 
 
 Event = ImageOpened | WriterSeen | Progress | FindingSeen | ImageChecked | ImageFailed

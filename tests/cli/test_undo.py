@@ -381,6 +381,80 @@ def test_one_of_several_undo_files(disk: Path) -> None:
     assert disk.read_bytes() == damaged
 
 
+@pytest.fixture
+def long_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A damaged image whose name is so long that no undo file or pointer can lie beside it."""
+    monkeypatch.chdir(tmp_path)
+    image = std_image()
+    image.set_refcount(6, 0)
+    return image.write_to(Path("x" * 250))
+
+
+def test_an_undo_file_that_nothing_leads_to_is_named_before_and_after(
+    long_named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = long_named.read_bytes()
+    words = [str(long_named), "--yes", "--undo-file", "kept"]
+    line = f"qcow2-dump undo {long_named} --undo-file {tmp_path / 'kept'}"
+    assert main(["repair", *words, "--all"]) == 0
+    said = capsys.readouterr()
+    assert "no later command will notice" in said.err
+    assert f"`{line}`" in said.err
+    assert f"  to take it back: {line}\n" in said.out
+    assert main([*line.split()[1:], "--yes"]) == 0
+    assert long_named.read_bytes() == damaged
+    assert f"to take it back: {line}.undo\n" in capsys.readouterr().out
+    Path("kept").unlink()
+    assert main(["repair", *words, "--all", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, SCHEMA)
+    assert (found["undo_file"], found["undo_command"]) == (str(tmp_path / "kept"), line)
+
+
+def test_an_undo_file_that_is_led_to_needs_no_naming(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["repair", "disk.qcow2", "--all", "--yes", "--undo-file", "kept"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "  to take it back: qcow2-dump undo disk.qcow2\n" in said.out
+
+
+def test_an_undo_file_can_be_used_without_writing_one(disk: Path) -> None:
+    damaged = disk.read_bytes()
+    mend()
+    undo = "disk.qcow2.qcow2-undo.1"
+    assert main(["undo", "disk.qcow2", "--yes", "--undo-file", undo, "--no-undo"]) == 0
+    assert disk.read_bytes() == damaged
+    assert sorted(path.name for path in disk.parent.iterdir()) == ["disk.qcow2", undo]
+
+
+def test_the_way_back_by_more_than_one_change_is_named(
+    disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = disk.read_bytes()
+    mend()
+    assert main(["snapshot", "delete", "disk.qcow2", "1", "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
+    further = f"qcow2-dump undo disk.qcow2 --undo-file {tmp_path}/disk.qcow2.qcow2-undo.1"
+    assert f"  to go back by one more change: {further}\n" in capsys.readouterr().out
+    assert main([*further.split()[1:], "--yes"]) == 0
+    assert disk.read_bytes() == damaged
+    assert "one more change" not in capsys.readouterr().out
+    names = {"disk.qcow2", *(f"disk.qcow2.qcow2-undo.{number}" for number in range(1, 5))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_taking_back_an_undo_is_not_called_going_further_back(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mend()
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
+    assert "one more change" not in capsys.readouterr().out
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_takes_no_files(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk.parent.chmod(0o555)

@@ -72,10 +72,11 @@ def test_everything_is_in_the_document() -> None:
 
 
 def test_after_a_change_only_what_was_checked_counts() -> None:
-    outcome = Outcome(status="done", exit_status=0, applied=True, undo_file="u")
+    outcome = Outcome(status="done", exit_status=0, applied=True, undo_file="u", undo_command="v")
     found = parsed(to_line(plan_document("disk", "a line", proposal(), outcome, 1000)))
     assert found["after"] is None
     assert found["undo_file"] == "u"
+    assert found["undo_command"] == "v"
 
 
 def test_a_failure() -> None:

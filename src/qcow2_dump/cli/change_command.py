@@ -20,7 +20,7 @@ from qcow2_dump.cli.request_words import speaker
 from qcow2_dump.cli.shown_change import ShownChange
 from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.errors import InterruptedChangeError, Qcow2Error
-from qcow2_dump.events import Progress
+from qcow2_dump.events import ChangeMade, Progress
 from qcow2_dump.operations.applying import ChangeRun
 from qcow2_dump.operations.changing import open_for_change
 from qcow2_dump.operations.interrupted import interrupted_change
@@ -31,6 +31,7 @@ from qcow2_dump.operations.write_requests import (
     WriteOptions,
     WriteRequest,
 )
+from qcow2_dump.report.commands import undo_command
 from qcow2_dump.report.escape import printable
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _carry_out(
         return exit_status.USAGE
     who = f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}"
     try:
-        made = run.apply()
+        made = run.apply(unfound=lambda undo_file: _warn_unfound(who, request.image, undo_file))
     except Stopped:
         complain(f"{who}: interrupted, and the image is as it was")
         raise
@@ -121,6 +122,15 @@ def _carry_out(
     status = _status(request, result)
     shown.made(made, run, result, status)
     return status
+
+
+def _warn_unfound(who: str, image: str, undo_file: str) -> None:
+    """Say what an undo file that nothing beside the image leads to means, should it be needed."""
+    undo = undo_command(ChangeMade(image, undo_file, is_found=False))
+    complain(
+        f"{who}: no file that leads to the undo file can be made beside the image: should this be "
+        f"killed, no later command will notice; `{undo}` takes it back then"
+    )
 
 
 def _consented(run: Run, asked: Asked, shown: ShownChange) -> bool:

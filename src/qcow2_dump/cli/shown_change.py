@@ -12,6 +12,7 @@ from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.events import ChangeMade
 from qcow2_dump.operations.write_requests import RepairRequest, WriteRequest
 from qcow2_dump.report.change_text import AfterChange, change_report
+from qcow2_dump.report.commands import undo_command
 from qcow2_dump.report.document import STATUS_OF_VERDICT
 from qcow2_dump.report.plan_json import Outcome, failure_document, plan_document, to_line
 from qcow2_dump.report.plan_text import PlanOptions, nothing_to_do, plan_report
@@ -88,6 +89,7 @@ class ShownChange:
                 exit_status=status,
                 applied=True,
                 undo_file=made.undo_file,
+                undo_command=undo_command(made),
                 after=result,
             )
             self._document(run, outcome)

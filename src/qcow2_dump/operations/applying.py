@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     from qcow2_dump.planners.checked import Tick
     from qcow2_dump.planners.proposal import Proposal
 
-__all__ = ["ChangeRun", "OpenedFile"]
+__all__ = ["ChangeRun", "OpenedFile", "Unfound", "carry_out"]
 
 Progress = Callable[[int, int], None]
+
+Unfound = Callable[[str], None]
+"""Told the path of an undo file that no later run finds by itself, before anything is written."""
 
 _PIECE = 1 << 20
 
@@ -90,6 +93,29 @@ class OpenedFile:
                     )
 
 
+def carry_out(
+    plan: Plan,
+    target: WritableFile,
+    journal: Journal | None,
+    progress: Progress | None,
+    unfound: Unfound | None,
+) -> None:
+    """Apply a plan with its undo file, which is closed then. Raises as `apply_plan`."""
+    if journal is None:
+        apply_plan(plan, target, None, source_digest, progress)
+        return
+    try:
+        if unfound is not None and not journal.is_found:
+            try:
+                unfound(journal.path)
+            except BaseException:
+                journal.discard()
+                raise
+        apply_plan(plan, target, journal, source_digest, progress)
+    finally:
+        journal.close()
+
+
 class ChangeRun:
     """One change of one image: what is proposed, and carrying it out. A context manager.
 
@@ -113,7 +139,9 @@ class ChangeRun:
             self._file.source.close()
             raise
 
-    def apply(self, *, progress: Progress | None = None) -> ChangeMade:
+    def apply(
+        self, *, progress: Progress | None = None, unfound: Unfound | None = None
+    ) -> ChangeMade:
         """Write what is proposed, with an undo file unless the request declines it.
 
         Whatever stops it has the image brought back to what it was. Raises StalePlanError,
@@ -121,12 +149,10 @@ class ChangeRun:
         """
         plan, target = self.proposal.plan, self._file.target
         journal = self._journal(plan)
-        try:
-            apply_plan(plan, target, journal, source_digest, progress)
-        finally:
-            if journal is not None:
-                journal.close()
-        return ChangeMade(self.request.image, journal.path if journal is not None else None)
+        carry_out(plan, target, journal, progress, unfound)
+        if journal is None:
+            return ChangeMade(self.request.image, None)
+        return ChangeMade(self.request.image, journal.path, journal.is_found)
 
     def verify(self, *, tick: "Tick | None" = None) -> CheckResult | None:
         """Read back what was written, and look at the image as it now is.

@@ -75,12 +75,11 @@ def unsettled_change(image: str, names: UndoNames | None = None) -> "UndoFile | 
 
 def what_to_do(known: "UndoFile", image: str) -> str:
     """What an unsettled change of an image is, and the commands that settle it, on one line."""
-    operand = quote(f"./{image}" if image.startswith("-") else image)
     if known.is_interrupted:
-        undo = f"qcow2-dump undo {operand}"
         return (
             f"a change was interrupted, or is under way, and {known.path} holds what it replaced: "
-            f"`{undo}` takes it back, `{undo} --finish` brings it to its end"
+            f"`{_to_type('undo', image)}` takes it back, "
+            f"`{_to_type('undo', image, '--finish')}` brings it to its end"
         )
     if known.state is None:
         what = f"{known.path} cannot be read as an undo file ({known.problem}): a change may have "
@@ -90,8 +89,14 @@ def what_to_do(known: "UndoFile", image: str) -> str:
         what += f"({known.problem})"
     return (
         f"{what}. Put back a good copy of that file, or move it away once "
-        f"`qcow2-dump check {operand}` finds the image well"
+        f"`{_to_type('check', image)}` finds the image well"
     )
+
+
+def _to_type(subcommand: str, image: str, *options: str) -> str:
+    """A command on an image, quoted for a shell."""
+    operand = f"./{image}" if image.startswith("-") else image
+    return " ".join(["qcow2-dump", subcommand, *map(quote, (operand, *options))])
 
 
 def refuse_interrupted(image: str) -> None:

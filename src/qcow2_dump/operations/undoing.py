@@ -10,13 +10,13 @@ from qcow2_dump.events import ChangeMade
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.resolver import NeverLook
 from qcow2_dump.image.state_digest import source_digest
-from qcow2_dump.operations.applying import OpenedFile
+from qcow2_dump.operations.applying import OpenedFile, Unfound, carry_out
 from qcow2_dump.operations.interrupted import interrupted_change, refuse_interrupted
 from qcow2_dump.operations.write_requests import UndoRequest
-from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import Journal, create_journal, latest_change, open_journal
 from qcow2_dump.plan.recovery import Recovery, examine
 from qcow2_dump.plan.undo_files import UndoFile, find_undo_files, read_undo_file
+from qcow2_dump.plan.undo_format import FinishMark, UndoMetadata
 from qcow2_dump.planners.proposal import Proposal
 
 __all__ = ["UndoRun", "undo_files"]
@@ -47,6 +47,7 @@ class UndoRun:
         self.image: Image | None = None
         self._recovery: Recovery | None = None
         self._journal: Journal | None = None
+        self._earlier: str | None = None
         self._file = OpenedFile(request.image, request.options)
         try:
             self.writer_seen = request.options.dry_run and self._file.source.is_being_written()
@@ -61,22 +62,22 @@ class UndoRun:
         """Whether the change was interrupted."""
         return self._recovery is not None
 
-    def apply(self, *, progress: Progress | None = None) -> ChangeMade:
+    def apply(
+        self, *, progress: Progress | None = None, unfound: Unfound | None = None
+    ) -> ChangeMade:
         """Do it. Raises as `ChangeRun.apply`."""
         target, name = self._file.target, self.request.image
         if self._recovery is not None and self._journal is not None:
             if self.request.finish:
                 self._recovery.finish(target, source_digest)
-                return ChangeMade(name, self._journal.path)
+                return ChangeMade(name, self._journal.path, self._journal.is_found)
             self._recovery.take_back(target)
             return ChangeMade(name, None)
         journal = self._undo_of_undo()
-        try:
-            apply_plan(self.proposal.plan, target, journal, source_digest, progress)
-        finally:
-            if journal is not None:
-                journal.close()
-        return ChangeMade(name, journal.path if journal is not None else None)
+        carry_out(self.proposal.plan, target, journal, progress, unfound)
+        if journal is None:
+            return ChangeMade(name, None, earlier=self._earlier)
+        return ChangeMade(name, journal.path, journal.is_found, self._earlier)
 
     def verify(self, *, tick: object = None) -> CheckResult | None:
         """Read back what was written. Raises SourceError when something reads differently."""
@@ -113,7 +114,20 @@ class UndoRun:
         found = self._latest()
         self._journal = open_journal(found)
         plan = self._journal.undo_plan(self._file.source, source_digest)
+        self._earlier = self._change_before(self._journal.metadata, found)
         return Proposal(plan, [f"Taken back is the change of {self._journal.metadata.date}."])
+
+    def _change_before(self, taken_back: UndoMetadata, found: UndoFile) -> str | None:
+        """The undo file of the change before one that is taken back, if there is one.
+
+        It left the image as it will be then, and does not just lead to where it is now.
+        """
+        here = None if found.finish is None else found.finish.state_after
+        there = FinishMark(taken_back.size_before, taken_back.state_before)
+        for known in find_undo_files(self.request.image)[::-1]:
+            if known.metadata is not None and known.finish == there:
+                return None if known.metadata.state_before == here else known.path
+        return None
 
     def _interrupted(self) -> UndoFile | None:
         named = self.request.options.undo_file
@@ -159,17 +173,24 @@ class UndoRun:
     def _undo_of_undo(self) -> Journal | None:
         from qcow2_dump import __version__
 
-        options = self.request.options
+        options, named = self.request.options, self.request.options.undo_file
         if not options.undo:
             return None
+        if named is not None and self._lies_beside(named):
+            named = None
         return create_journal(
             self.request.image,
             self.proposal.plan,
             state_before=source_digest(self._file.source),
             tool_version=__version__,
             # Where nothing can lie beside the image, it lies beside the one that is taken back.
-            undo_file=None if options.undo_file is None else f"{options.undo_file}.undo",
+            undo_file=None if named is None else f"{named}.undo",
         )
+
+    def _lies_beside(self, named: str) -> bool:
+        """Whether an undo file lies beside the image under a name of its own."""
+        known = read_undo_file(named, self.request.image)
+        return known.number is not None and known.pointer is None
 
     def _opened(self) -> Image | None:
         """The image as it now is, None where it is none."""

@@ -51,7 +51,8 @@ class WriteOptions:
     ``dry_run`` shows the plan, at most ``max_changes`` steps of it. ``yes`` is the consent given
     in advance. ``undo_file`` is a path to use instead of one beside the image, ``undo`` False
     means none at all. ``force_unlocked`` goes on where the image cannot be locked. Raises
-    RequestError for an undo file that is not to be written, and for fewer than no changes.
+    RequestError for an undo file without a name, and for fewer than no changes. Every request but
+    `UndoRequest` raises it for an undo file that is not to be written.
     """
 
     dry_run: bool = False
@@ -62,8 +63,6 @@ class WriteOptions:
     force_unlocked: bool = False
 
     def __post_init__(self) -> None:
-        if self.undo_file is not None and not self.undo:
-            raise RequestError("--undo-file and --no-undo contradict each other")
         if self.undo_file == "":
             raise RequestError("--undo-file needs a path")
         if self.max_changes < 0:
@@ -98,6 +97,7 @@ class RepairRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         chosen = (self.leaks, self.errors, self.reuse, self.everything, self.drop_unusable)
         if not any((*chosen, self.drop_bitmaps, self.drop_snapshots)):
             raise RequestError("no repair was chosen")
@@ -109,7 +109,9 @@ class RepairRequest:
 class UndoRequest:
     """Take back the last change of an image; ``listing`` only shows what can be taken back.
 
-    ``finish`` brings an interrupted change to its end instead. Raises RequestError for both.
+    ``finish`` brings an interrupted change to its end instead. Of the options, ``undo_file`` names
+    the undo file to use, ``undo`` says whether to write one. Raises RequestError for both of
+    ``listing`` and ``finish``.
     """
 
     image: str
@@ -136,6 +138,7 @@ class SnapshotRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         if self.action == "list":
             if self.snapshot is not None:
                 raise RequestError("snapshot list takes no snapshot")
@@ -160,6 +163,7 @@ class FlagRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         if self.free_orphans and (self.action, self.flag) != ("mark", "dirty"):
             raise RequestError("--free-orphans goes with marking an image dirty")
 
@@ -179,6 +183,7 @@ class EditRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         if self.width not in WIDTHS:
             raise RequestError(f"the width is {self.width}, must be 1, 2, 4 or 8 bytes")
         _check_offset("the offset", self.offset)
@@ -204,6 +209,7 @@ class CopyRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         _check_offset("the offset to copy from", self.source)
         _check_offset("the offset to copy to", self.destination)
         if not 0 < self.length <= _LARGEST_CLUSTER:
@@ -229,6 +235,7 @@ class RebaseRequest:
     options: WriteOptions = _AS_USUAL
 
     def __post_init__(self) -> None:
+        _check_undo(self.options)
         length = len(self.backing.encode("utf-8", "surrogateescape"))
         if not 0 < length <= _LONGEST_BACKING_NAME:
             raise RequestError(
@@ -246,6 +253,11 @@ WriteRequest = (
     | CopyRequest
     | RebaseRequest
 )
+
+
+def _check_undo(options: WriteOptions) -> None:
+    if options.undo_file is not None and not options.undo:
+        raise RequestError("--undo-file and --no-undo contradict each other")
 
 
 def _check_offset(what: str, offset: int) -> None:

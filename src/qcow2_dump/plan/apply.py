@@ -189,7 +189,9 @@ def _roll_back(begun: Sequence[Step], target: Target, journal: Journal | None) -
         if journal is None:
             left = "there is no undo file, and the image is left half changed"
         else:
-            left = f"{journal.path} keeps what it held, and qcow2-dump undo {target.name} uses it"
+            named = "" if journal.is_found else f" --undo-file {journal.path}"
+            undo = f"qcow2-dump undo {target.name}{named}"
+            left = f"{journal.path} keeps what it held, and {undo} uses it"
         failed = JournalError(f"the change could not be taken back ({error}): {left}")
         failed.errno = getattr(error, "errno", None) or errno.EIO
         raise failed from error

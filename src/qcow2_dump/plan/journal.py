@@ -65,11 +65,17 @@ _TRIES = 100
 
 
 class Journal:
-    """An undo file, open. ``path`` is its own, ``pointer`` that of the file that names it."""
+    """An undo file, open. ``path`` is its own, ``pointer`` that of the file that names it.
 
-    def __init__(self, fd: int, path: str, pointer: str | None, parts: "_Parts") -> None:
+    ``is_found`` says that it or its pointer lies beside the image, where later runs find it.
+    """
+
+    def __init__(
+        self, fd: int, path: str, pointer: str | None, parts: "_Parts", *, beside: bool
+    ) -> None:
         self.path = path
         self.pointer = pointer
+        self.is_found = beside or pointer is not None
         self._fd = fd
         self._head, self.metadata, self._names = parts
 
@@ -241,7 +247,8 @@ def create_journal(
             if made is not None:
                 remove_file(made)
         raise
-    return Journal(fd, path, pointer, (replace(head, state=UndoState.READY), metadata, names))
+    parts = (replace(head, state=UndoState.READY), metadata, names)
+    return Journal(fd, path, pointer, parts, beside=undo_file is None)
 
 
 def open_journal(where: str | os.PathLike[str] | UndoFile) -> Journal:
@@ -250,7 +257,9 @@ def open_journal(where: str | os.PathLike[str] | UndoFile) -> Journal:
     An `UndoFile` as it was found is opened with its pointer file, which goes when it goes.
     Raises JournalError when it is none, altered, truncated or was never completed; SourceError.
     """
+    beside = False
     if isinstance(where, UndoFile):
+        beside = where.number is not None
         where = where.pointer or where.path
     known = read_undo_file(where)
     if known.problem is not None:
@@ -271,7 +280,8 @@ def open_journal(where: str | os.PathLike[str] | UndoFile) -> Journal:
     except BaseException:
         os.close(fd)
         raise
-    return Journal(fd, known.path, known.pointer, (head, metadata, names))
+    parts = (head, metadata, names)
+    return Journal(fd, known.path, known.pointer, parts, beside=beside)
 
 
 def latest_change(path: str | os.PathLike[str], image: Readable, digest: Digest) -> UndoFile | None:

@@ -7,7 +7,7 @@ from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.events import ChangeMade
 from qcow2_dump.image.image import Image
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.report.commands import command, path
+from qcow2_dump.report.commands import command, path, undo_command
 from qcow2_dump.report.escape import printable
 from qcow2_dump.report.plan_text import (
     extent,
@@ -52,10 +52,14 @@ def change_report(
     else:
         yield f"{style.strong(printable(made.name))}: {what}"
     yield from note_lines(proposal.notes)
-    if made.undo_file is not None:
+    if made.undo_file is not None or made.earlier is not None:
         yield ""
+    if made.undo_file is not None:
         yield f"  undo file: {printable(made.undo_file)}"
-        yield f"  to take it back: {command('undo', path(made.name))}"
+        yield f"  to take it back: {undo_command(made)}"
+    if made.earlier is not None:
+        before = command("undo", path(made.name), "--undo-file", made.earlier)
+        yield f"  to go back by one more change: {before}"
     commands: list[str] = []
     if now.result is not None and now.image is not None:
         commands = further_commands(now.result, now.image)

@@ -2,8 +2,12 @@
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
-__all__ = ["command", "path"]
+if TYPE_CHECKING:
+    from qcow2_dump.events import ChangeMade
+
+__all__ = ["command", "path", "undo_command"]
 
 
 def command(subcommand: str, *operands: str) -> str:
@@ -14,6 +18,14 @@ def command(subcommand: str, *operands: str) -> str:
 def path(name: str) -> str:
     """A path as an operand: one that starts with a dash must not be taken for an option."""
     return f"./{name}" if name.startswith("-") else name
+
+
+def undo_command(made: "ChangeMade") -> str | None:
+    """The line that takes a change back, None where nothing does."""
+    if made.undo_file is None:
+        return None
+    named = () if made.is_found else ("--undo-file", made.undo_file)
+    return command("undo", path(made.name), *named)
 
 
 def _shell_word(word: str) -> str:

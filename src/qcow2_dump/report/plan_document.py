@@ -85,7 +85,8 @@ class PlanDocument(TypedDict):
 
     ``command`` is the line that asks for it. ``changes`` are the first of ``changes_total``.
     ``before`` and ``after`` are null where the image was not checked; after a dry run, ``after``
-    is how the image would be. ``undo_file`` is null where there is none. ``error`` says why
+    is how the image would be. ``undo_file`` is null where there is none, and ``undo_command`` is
+    the line that takes the change back with it. ``error`` says why
     nothing was written although there was something to do, and is null otherwise.
     """
 
@@ -107,6 +108,7 @@ class PlanDocument(TypedDict):
     losses: list[GuestLossDocument]
     losses_total: int
     undo_file: str | None
+    undo_command: str | None
     before: StateDocument | None
     after: StateDocument | None
     error: str | None

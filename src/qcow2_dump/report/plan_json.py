@@ -30,6 +30,7 @@ class Outcome:
     dry_run: bool = False
     applied: bool = False
     undo_file: str | None = None
+    undo_command: str | None = None
     after: CheckResult | None = None
     error: str | None = None
 
@@ -76,6 +77,7 @@ def plan_document(
         "losses": [_loss(loss) for loss in proposal.losses],
         "losses_total": max(proposal.losses_total, len(proposal.losses)),
         "undo_file": None if outcome.undo_file is None else plain(outcome.undo_file),
+        "undo_command": None if outcome.undo_command is None else plain(outcome.undo_command),
         "before": _state(proposal.before),
         "after": _state(after),
         "error": None if outcome.error is None else plain(outcome.error),
