@@ -32,7 +32,7 @@ _REGIONS = {
 
 _COMPRESSED = np.uint64(int(EntryFlag.COMPRESSED))
 # Inverting the flag itself would drop the bits of the trees.
-_NO_STATE = ~int(Use.VM_STATE)
+_NO_STATE, _L1 = ~int(Use.VM_STATE), int(Use.L1)
 _SECTOR_BITS = np.uint64(9)
 
 
@@ -82,7 +82,7 @@ class Gathering:
                 self.uses.claim_range(first, end, users.code(use))
         for start, behind, mask in l1_stretches(facts):
             first, end = facts.space.span(start, behind - start)
-            self.uses.claim_range(first, end, users.code(mask & _NO_STATE | Use.L1))
+            self.uses.claim_range(first, end, users.code(mask & _NO_STATE | _L1))
         directory = facts.image.bitmap_directory if facts.image.bitmaps_valid else None
         if directory is not None:
             for _, offsets in bitmap_clusters(facts, directory):

@@ -35,16 +35,17 @@ class Kind(IntEnum):
 
 # The first that is among the uses decides: what is claimed twice is shown as metadata.
 _FIRST = (
-    (Use.HEADER, Kind.HEADER),
-    (Use.L1, Kind.L1),
-    (Use.L2, Kind.L2),
-    (Use.REFCOUNT_TABLE | Use.REFCOUNT_BLOCK, Kind.REFCOUNTS),
-    (Use.SNAPSHOT_TABLE, Kind.SNAPSHOT_TABLE),
-    (Use.LUKS, Kind.LUKS),
-    (Use.BITMAPS, Kind.BITMAPS),
-    (Use.COMPRESSED, Kind.COMPRESSED),
-    (Use.VM_STATE, Kind.STATE),
+    (int(Use.HEADER), Kind.HEADER),
+    (int(Use.L1), Kind.L1),
+    (int(Use.L2), Kind.L2),
+    (int(Use.REFCOUNT_TABLE | Use.REFCOUNT_BLOCK), Kind.REFCOUNTS),
+    (int(Use.SNAPSHOT_TABLE), Kind.SNAPSHOT_TABLE),
+    (int(Use.LUKS), Kind.LUKS),
+    (int(Use.BITMAPS), Kind.BITMAPS),
+    (int(Use.COMPRESSED), Kind.COMPRESSED),
+    (int(Use.VM_STATE), Kind.STATE),
 )
+_CROWD = int(Use.CROWD)
 
 
 def kinds_of(users: Users) -> NDArray[np.uint8]:
@@ -61,4 +62,4 @@ def _kind(mask: int) -> Kind:
     trees = trees_in(mask)
     if not trees & 1:
         return Kind.SNAPSHOTS
-    return Kind.SHARED if trees >> 1 or mask & Use.CROWD else Kind.ACTIVE
+    return Kind.SHARED if trees >> 1 or mask & _CROWD else Kind.ACTIVE

@@ -32,7 +32,8 @@ _STRUCTURES = int(
     | Use.DATA
     | Use.COMPRESSED
 )
-_USES = _STRUCTURES | int(Use.VM_STATE | Use.CROWD)
+_STATE, _CROWD, _L2 = int(Use.VM_STATE), int(Use.CROWD), int(Use.L2)
+_USES = _STRUCTURES | _STATE | _CROWD
 
 
 def sum_up(survey: Survey) -> SpaceSums:
@@ -48,7 +49,7 @@ def sum_up(survey: Survey) -> SpaceSums:
     masks = survey.uses.users.masks
     for mask, length, left in zip(masks, of_codes.tolist(), stays.tolist(), strict=True):
         trees = trees_in(mask)
-        if mask & Use.CROWD:
+        if mask & _CROWD:
             crowded += length
         elif trees and not trees & 1 and not mask & _USES & ~_OF_TREES and length > left:
             frees[trees] = frees.get(trees, 0) + length - left
@@ -133,9 +134,9 @@ def _trees(survey: Survey, of_codes: NDArray[np.int64], frees: dict[int, int]) -
         packed = np.frombuffer(trees.to_bytes(number // 8 + 1, "little"), dtype=np.uint8)
         held = np.unpackbits(packed, bitorder="little", count=number) * np.int64(length)
         referenced += held
-        if mask & Use.VM_STATE and not mask & Use.L2:
+        if mask & _STATE and not mask & _L2:
             state += held
-        if trees.bit_count() == 1 and not mask & Use.CROWD:
+        if trees.bit_count() == 1 and not mask & _CROWD:
             exclusive[trees.bit_length() - 1] += length
     return [
         TreeSums(

@@ -14,6 +14,8 @@ from qcow2_dump.checks.space.users import Use, Users, tree_bit
 
 __all__ = ["l1_stretches", "table_codes"]
 
+_STATE = int(Use.VM_STATE)
+
 
 def l1_stretches(facts: CheckFacts) -> Iterator[tuple[int, int, int]]:
     """The stretches of the file that L1 tables cover: start and end in bytes, mask of trees.
@@ -33,7 +35,7 @@ def l1_stretches(facts: CheckFacts) -> Iterator[tuple[int, int, int]]:
     held: set[int] = set()
     for place, position, behind in events:
         if place > start and trees:
-            yield start, place, trees | (Use.VM_STATE if behind_disks else 0)
+            yield start, place, trees | (_STATE if behind_disks else 0)
         start = place
         key = 2 * position + behind
         ends = key in held
@@ -45,11 +47,14 @@ def l1_stretches(facts: CheckFacts) -> Iterator[tuple[int, int, int]]:
 
 def table_codes(facts: CheckFacts, users: Users) -> NDArray[np.int64]:
     """The trees that reach each L2 table, as codes: int64[tables]."""
-    stretches = list(l1_stretches(facts))
-    if not stretches or not len(facts.tables):
+    starts, codes = [], []
+    # One by one: with thousands of snapshots a mask takes a kilobyte.
+    for start, _, mask in l1_stretches(facts):
+        starts.append(start)
+        codes.append(users.code(mask))
+    if not starts or not len(facts.tables):
         return np.zeros(len(facts.tables), dtype=np.int64)
-    starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
-    codes = users.codes(mask for _, _, mask in stretches)
-    of_slot = codes[np.searchsorted(starts, facts.slots.place, side="right") - 1]
+    at = np.searchsorted(np.array(starts), facts.slots.place, side="right") - 1
+    of_slot = np.array(codes, dtype=np.int64)[at]
     tables = facts.tables
     return users.join_runs(of_slot[tables.slot_order], tables.slot_start[:-1])

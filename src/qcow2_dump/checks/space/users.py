@@ -26,7 +26,7 @@ _CODES_OF_A_TREE = 4
 
 
 class Use(IntFlag):
-    """What a cluster is used for.
+    """What a cluster is used for; masks are plain integers, with which counting is quicker.
 
     ``VM_STATE`` marks data that lies behind a disk. ``CROWD`` stands for trees that are not named,
     because there are too many combinations; the active layer is always named.
@@ -48,6 +48,7 @@ class Use(IntFlag):
 
 _TREES = 12
 _USES = (1 << _TREES) - 1
+_CROWD = int(Use.CROWD)
 
 
 def tree_bit(tree: int) -> int:
@@ -79,17 +80,18 @@ class Users:
 
     def code(self, mask: int) -> int:
         """The code of a mask."""
+        mask = int(mask)
         known = self._codes.get(mask)
         if known is not None:
             return known
         if not self._has_room_for(mask):
             self.crowded = True
-            mask = mask & _USES | mask & self._active | Use.CROWD
+            mask = mask & _USES | mask & self._active | _CROWD
             known = self._codes.get(mask)
             if known is not None:
                 return known
         self._codes[mask] = len(self.masks)
-        self.masks.append(int(mask))
+        self.masks.append(mask)
         return len(self.masks) - 1
 
     def codes(self, masks: Iterable[int]) -> NDArray[np.int64]:
@@ -122,5 +124,5 @@ class Users:
         return codes
 
     def _has_room_for(self, mask: int) -> bool:
-        crowd = bool(mask & Use.CROWD)
+        crowd = bool(mask & _CROWD)
         return crowd or len(self.masks) < self._limits[min(3, trees_in(mask).bit_count())]
