@@ -1,5 +1,6 @@
 """`undo`: back to every byte, refused where that would lose something, and after a crash."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import jsonschema
 import pytest
 
 from qcow2_dump.cli.main import main
+from qcow2_dump.errors import SourceError
+from qcow2_dump.operations.applying import OpenedFile
 from qcow2_dump.operations.write_requests import RepairRequest, WriteOptions
 from scripts.generate_docs import DOCS
 from tests.builder.spec import SnapshotSpec
@@ -312,6 +315,86 @@ def test_a_signal_while_writing_rolls_back(name: str, status: int, disk: Path) -
     )
     assert disk.read_bytes() == damaged
     assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
+
+
+STOPPED_AT = """
+import os, signal, sys
+from qcow2_dump.cli.main import main
+from qcow2_dump.{module} import {owner}
+def stopping(*arguments, **more):
+    os.kill(os.getpid(), signal.{signal})
+{owner}.{function} = stopping
+sys.exit(main({words} + ["--json"]))
+"""
+WRITE = {"module": "storage.writable", "owner": "WritableFile", "function": "write_at"}
+CHECK = {"module": "checks.checker", "owner": "Checker", "function": "run"}
+LOOK = {"module": "operations.applying", "owner": "OpenedFile", "function": "read_back"}
+
+
+def stopped_at(place: dict[str, str], words: list[str], name: str) -> tuple[int, dict[str, object]]:
+    """Status and document of a run that gets a signal at a place."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT.format(**place, signal=name, words=words)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    jsonschema.validate(found, SCHEMA)
+    return done.returncode, found
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [(WRITE, "interrupted, and the image is as it was"), (CHECK, "nothing was written")],
+)
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_has_a_document_too(
+    place: dict[str, str], words: str, name: str, status: int, disk: Path
+) -> None:
+    damaged = disk.read_bytes()
+    code, found = stopped_at(place, ["repair", "disk.qcow2", "--all", "--yes"], name)
+    assert (code, found["exit_status"], found["status"]) == (status, status, "interrupted")
+    assert words in str(found["error"])
+    assert disk.read_bytes() == damaged
+
+
+def test_a_signal_after_the_change_has_a_document_that_says_it_is_made(disk: Path) -> None:
+    damaged = disk.read_bytes()
+    code, found = stopped_at(LOOK, ["repair", "disk.qcow2", "--all", "--yes"], "SIGINT")
+    assert (code, found["exit_status"], found["status"]) == (130, 130, "interrupted")
+    assert found["applied"] is True
+    assert "the change is complete" in str(found["error"])
+    assert found["undo_command"] == "qcow2-dump undo disk.qcow2"
+    assert disk.read_bytes() != damaged
+
+
+def test_a_failing_look_afterwards_says_that_the_change_is_made(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = disk.read_bytes()
+
+    def fail(*_arguments: object) -> None:
+        raise SourceError(errno.EIO, "cannot read", "disk.qcow2")
+
+    monkeypatch.setattr(OpenedFile, "read_back", fail)
+    assert main(["repair", "disk.qcow2", "--all", "--yes", "--json"]) == 251
+    said = capsys.readouterr()
+    assert "cannot read; the change is complete" in said.err
+    assert "cannot read; the change is complete" in json.loads(said.out)["error"]
+    assert disk.read_bytes() != damaged
+
+
+def test_a_signal_while_an_interrupted_change_is_settled(disk: Path) -> None:
+    interrupt(disk, REPAIR, 2)
+    half = disk.read_bytes()
+    code, found = stopped_at(WRITE, ["undo", "disk.qcow2", "--yes"], "SIGINT")
+    assert (code, found["status"]) == (130, "interrupted")
+    assert "still unfinished" in str(found["error"])
+    assert disk.read_bytes() == half
+    assert main(["undo", "disk.qcow2", "--yes"]) == 0
 
 
 FAILING = """

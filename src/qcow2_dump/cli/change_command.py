@@ -41,6 +41,8 @@ __all__ = ["change_image"]
 
 Run = ChangeRun | UndoRun
 
+_AS_IT_WAS = "the image is as it was"
+_STILL = "the change before is still unfinished: undo can be asked for it again"
 _WAYS = {
     "back": "take back what was done of it (the image is then as it was before)",
     "finish": "do what is left of it",
@@ -59,6 +61,9 @@ def change_image(asked: Asked, request: WriteRequest) -> int:
     shown = ShownChange(asked, request)
     try:
         return _change(asked, request, shown)
+    except Stopped as stopped:
+        shown.interrupted(exit_status.of_signal(stopped.number), "interrupted; nothing was written")
+        raise
     except InterruptedChangeError as error:
         usable = interrupted_change(request.image) is not None
         if request.options.yes or request.options.dry_run or not (usable and can_ask()):
@@ -108,19 +113,24 @@ def _carry_out(
     who = f"qcow2-dump {_speaker(asked, request)}: {printable(request.image)}"
     try:
         made = run.apply(unfound=lambda undo_file: _warn_unfound(who, request.image, undo_file))
-    except Stopped:
-        complain(f"{who}: interrupted, and the image is as it was")
+    except Stopped as stopped:
+        recovering = isinstance(run, UndoRun) and run.interrupted
+        reason = f"interrupted, and {_STILL if recovering else _AS_IT_WAS}"
+        complain(f"{who}: {reason}")
+        shown.interrupted(exit_status.of_signal(stopped.number), reason)
         raise
     try:
         result = run.verify(tick=tick)
-    except Stopped:
-        complain(f"{who}: the change is complete; only the look at it afterwards was interrupted")
+        status = _status(request, result)
+        shown.made(made, run, result, status)
+    except Stopped as stopped:
+        reason = "the change is complete; only the look at it afterwards was interrupted"
+        complain(f"{who}: {reason}")
+        shown.unverified(made, run, exit_status.of_signal(stopped.number), reason)
         raise
-    except Qcow2Error:
-        complain(f"{who}: the change is complete, but the image could not be looked at afterwards")
+    except Qcow2Error as error:
+        error.add_note("the change is complete, but the image could not be looked at afterwards")
         raise
-    status = _status(request, result)
-    shown.made(made, run, result, status)
     return status
 
 

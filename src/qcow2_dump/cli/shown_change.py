@@ -35,6 +35,7 @@ class ShownChange:
     def __init__(self, asked: Asked, request: WriteRequest) -> None:
         self._json = asked.json
         self._request = request
+        self._has_shown = False
         self._style = Style(wants_color(asked.color))
 
     def nothing(self, run: "ChangeRun | UndoRun", status: int) -> None:
@@ -99,6 +100,30 @@ class ShownChange:
         left = self._tells_what_is_left
         self._print(change_report(made, run.proposal, now, done, self._style, left=left))
 
+    def unverified(
+        self, made: ChangeMade, run: "ChangeRun | UndoRun", status: int, reason: str
+    ) -> None:
+        """The document on a change that was made, but not looked at afterwards for this reason."""
+        if self._json and not self._has_shown:
+            outcome = Outcome(
+                status="interrupted",
+                exit_status=status,
+                applied=True,
+                undo_file=made.undo_file,
+                undo_command=undo_command(made),
+                error=reason,
+            )
+            self._document(run, outcome)
+
+    def interrupted(self, status: int, reason: str) -> None:
+        """The document on a change that a signal ended, unless one was begun already."""
+        if self._json and not self._has_shown:
+            request = self._request
+            document = failure_document(
+                request.image, typed(request), reason, None, status, word="interrupted"
+            )
+            self._print([to_line(document)])
+
     def failed(self, error: Qcow2Error, status: int) -> None:
         """The document on a change that failed; people are told on standard error."""
         if self._json:
@@ -134,6 +159,7 @@ class ShownChange:
         return otherwise
 
     def _print(self, lines: Iterable[str]) -> None:
+        self._has_shown = True
         output = Output()
         output.lines(lines)
         output.flush()

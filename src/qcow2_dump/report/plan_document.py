@@ -87,7 +87,8 @@ class PlanDocument(TypedDict):
     ``before`` and ``after`` are null where the image was not checked; after a dry run, ``after``
     is how the image would be. ``undo_file`` is null where there is none, and ``undo_command`` is
     the line that takes the change back with it. ``error`` says why
-    nothing was written although there was something to do, and is null otherwise.
+    nothing was written although there was something to do, or why the image was not looked at
+    after the change, and is null otherwise.
     """
 
     schema: Literal["qcow2-dump.plan/1"]
@@ -151,12 +152,15 @@ class UndoListDocument(TypedDict):
 
 
 class ChangeFailure(TypedDict):
-    """A change that could not be planned or made; ``errno`` is the system's name for why."""
+    """A change that could not be planned or made, or that a signal ended.
+
+    ``errno`` is the system's name for why, if it has one.
+    """
 
     schema: Literal["qcow2-dump.plan/1"]
     image: str
     command: str
-    status: Literal["error"]
+    status: Literal["error", "interrupted"]
     exit_status: int
     error: str
     errno: NotRequired[str]

@@ -96,14 +96,20 @@ def value_document(name: str, offset: int, width: int, value: int) -> doc.ValueD
 
 
 def failure_document(
-    name: str, command: str, reason: str, number: int | None, exit_status: int
+    name: str,
+    command: str,
+    reason: str,
+    number: int | None,
+    exit_status: int,
+    *,
+    word: Literal["error", "interrupted"] = "error",
 ) -> doc.ChangeFailure:
-    """A change that could not be planned or made."""
+    """A change that could not be planned or made; ``word`` is its status."""
     document: doc.ChangeFailure = {
         "schema": _SCHEMA,
         "image": plain(name),
         "command": plain(command),
-        "status": "error",
+        "status": word,
         "exit_status": exit_status,
         "error": plain(reason),
     }
