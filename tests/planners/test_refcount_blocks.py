@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qcow2_dump.planners.refcount_targets import RefcountTargets, Stretch
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import Data, ImageSpec, SnapshotSpec
@@ -121,6 +123,26 @@ def test_a_missing_block_of_more_refcounts_than_are_read_at_once(
     found = mended(image, tmp_path)
     assert found.corruptions == found.after.statistics.leaks == 0
     assert found.reasons["refcount.block-new"] == GUEST_CLUSTERS + 5
+
+
+def test_blocks_that_nothing_needs_are_not_gone_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of holes has them by the million."""
+    image = sound(9, 4)
+    image.truncate(512 << 22)
+    image.set_refcount(image.active.data[0] // 512, 0)
+    looked_at = []
+    target_of = RefcountTargets.of
+
+    def counted(targets: RefcountTargets, first: int, stored: Any) -> Stretch:
+        looked_at.append(first)
+        return target_of(targets, first, stored)
+
+    monkeypatch.setattr(RefcountTargets, "of", counted)
+    found = mended(image, tmp_path)
+    assert found.reasons == {"refcount.raise": 1}
+    assert max(looked_at) < 1 << 17
 
 
 def test_a_block_that_guest_data_claims_as_well_is_left_to_the_guest(tmp_path: Path) -> None:

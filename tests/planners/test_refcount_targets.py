@@ -158,7 +158,9 @@ def test_every_refcount_becomes_what_the_rules_say(case: Situation) -> None:
         assert found.counted.tolist() == [case.counted(cluster) for cluster in clusters]
         assert found.stored.tolist() == piece.tolist()
         assert [targets.references(cluster) for cluster in clusters] == found.counted.tolist()
-        if targets.untouched(first, first + len(piece), piece):
+        end = first + len(piece)
+        assert targets.referenced(first, end).tolist() == [c for c in clusters if case.counted(c)]
+        if targets.untouched(first, end, piece if piece.any() else None):
             assert found.target.tolist() == found.stored.tolist() == found.counted.tolist()
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 
-__all__ = ["RefcountMap"]
+__all__ = ["RefcountMap", "any_counts"]
 
 # Below this average length of ascending runs, adding run by run loses to adding one by one.
 _WORTHWHILE_RUN = 512
@@ -171,10 +171,16 @@ class RefcountMap:
         for start in range(0, len(self.counts), _PIECE):
             piece = self.counts[start : start + _PIECE]
             # In a file full of holes nearly all counters are 0, which is seen sooner than summed.
-            if piece.view(np.bool_).any():
+            if any_counts(piece):
                 yield int(piece.sum(dtype=np.uint64))
 
     def _narrow(self, weight: int) -> np.unsignedinteger:
         # A scalar of the counters' own type: a bare int makes np.add.at ten times slower.
         scalar: np.unsignedinteger = self.counts.dtype.type(weight % (1 << self.bits))
         return scalar
+
+
+def any_counts(counts: NDArray[np.unsignedinteger]) -> bool:
+    """Whether any counter (of a contiguous array) is not 0."""
+    # As single bytes they are looked at many times faster than as numbers.
+    return bool(counts.view(np.bool_).any())

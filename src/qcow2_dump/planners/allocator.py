@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts, Region
+from qcow2_dump.checks.stretches import stretches
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
@@ -177,7 +178,8 @@ class _Vacancies:
                 free = facts.references.counts[first:end] == 0
                 if chunk.values is not None:
                     free &= chunk.values[first - chunk.first : end - chunk.first] == 0
-                for run in _runs(np.flatnonzero(free) + first):
+                starts, ends = stretches(np.flatnonzero(free) + first)
+                for run in zip(starts.tolist(), ends.tolist(), strict=True):
                     yield from self._zeros_in(*run)
                     if self._unread <= 0:
                         return
@@ -207,13 +209,3 @@ class _Vacancies:
             return False
         self._unread -= size - start
         return not any_bits(self._source.read(offset + start, size - start))
-
-
-def _runs(clusters: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """The stretches of ascending cluster indices without gaps: ``(first, end)``."""
-    if not len(clusters):
-        return
-    breaks = np.flatnonzero(np.diff(clusters) != 1) + 1
-    starts = clusters[np.concatenate(([0], breaks))]
-    ends = clusters[np.concatenate((breaks - 1, [len(clusters) - 1]))] + 1
-    yield from zip(starts.tolist(), ends.tolist(), strict=True)

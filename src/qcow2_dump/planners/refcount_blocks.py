@@ -178,9 +178,9 @@ class _Planner:
         """Blocks that have to hold a refcount and have no place for it."""
         needed: set[int] = set()
         for first in range(0, clusters, _PIECE):
-            counted = self._targets.counted(first, min(first + _PIECE, clusters))
-            if counted.any():
-                used = arrays.distinct((np.flatnonzero(counted) + first) // self._per_block)
+            used = self._targets.referenced(first, min(first + _PIECE, clusters))
+            if len(used):
+                used = arrays.distinct(used // self._per_block)
                 needed.update(used[~self._has_block(used)].tolist())
         if self._rebuild:
             needed.update(self._kept_blocks(clusters))

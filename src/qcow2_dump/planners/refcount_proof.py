@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.refcount_map import any_counts
 from qcow2_dump.checks.stored import StoredChunk, StoredRefcounts
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.image.image import Image
@@ -15,6 +16,7 @@ from qcow2_dump.planners.checked import Checked
 __all__ = ["prove_refcounts"]
 
 _U64 = NDArray[np.uint64]
+_Values = NDArray[np.unsignedinteger] | None
 
 
 def prove_refcounts(
@@ -33,10 +35,13 @@ def prove_refcounts(
     times = np.array([changes[cluster] for cluster in changed.tolist()], dtype=np.int64)
     maximum = np.uint64(found.image.geometry.refcount_max)
     before = found.facts.stored.chunks(clusters)
-    for first, stored, target in _side_by_side(before, after.chunks(clusters)):
-        length = len(target)
+    for first, end, was, will in _side_by_side(before, after.chunks(clusters)):
+        length = end - first
+        low, high = np.searchsorted(changed, (first, end))
+        if low == high and _are_counts(drafted, first, end, will):
+            continue
+        stored, target = _padded(was, length), _padded(will, length)
         counted = _counts(drafted, first, length)
-        low, high = np.searchsorted(changed, (first, first + length))
         at = changed[low:high] - first
         counted[at] = np.maximum(0, counted[at].astype(np.int64) + times[low:high])
         referred = np.minimum(_counts(found, first, length), maximum)
@@ -53,8 +58,8 @@ def prove_refcounts(
 
 def _side_by_side(
     before: Iterator[StoredChunk], after: Iterator[StoredChunk]
-) -> Iterator[tuple[int, _U64, _U64]]:
-    """The same stretches of two walks over all refcounts: the first cluster, and both values.
+) -> Iterator[tuple[int, int, _Values, _Values]]:
+    """The same stretches of two walks over all refcounts: ``(first, end)``, and both values.
 
     A block that is only there in one of them makes for pieces of other lengths.
     """
@@ -62,22 +67,33 @@ def _side_by_side(
     first = 0
     while was is not None and will is not None:
         end = min(was.end, will.end)
-        yield first, _values(was, first, end), _values(will, first, end)
+        yield first, end, _values(was, first, end), _values(will, first, end)
         first = end
         was = next(before, None) if was.end == end else was
         will = next(after, None) if will.end == end else will
 
 
-def _values(chunk: StoredChunk, first: int, end: int) -> _U64:
-    """The stored refcounts of a part of a piece: uint64[end - first]."""
-    if chunk.values is None:
-        return np.zeros(end - first, dtype=np.uint64)
-    return chunk.values[first - chunk.first : end - chunk.first].astype(np.uint64)
+def _values(chunk: StoredChunk, first: int, end: int) -> _Values:
+    """The stored refcounts of a part of a piece."""
+    return None if chunk.values is None else chunk.values[first - chunk.first : end - chunk.first]
+
+
+def _are_counts(checked: Checked, first: int, end: int, values: _Values) -> bool:
+    """Whether some refcounts are just the references that were counted: nearly always, and fast."""
+    held = checked.facts.references.counts[first:end]
+    if values is None:
+        return not any_counts(held)
+    return len(held) == len(values) and np.array_equal(held, values)
 
 
 def _counts(checked: Checked, first: int, length: int) -> _U64:
     """Counted references of a stretch, zeros past those that there are: uint64[length]."""
+    return _padded(checked.facts.references.counts[first : first + length], length)
+
+
+def _padded(values: _Values, length: int) -> _U64:
+    """Refcounts or counts, zeros behind those that there are: uint64[length]."""
     padded = np.zeros(length, dtype=np.uint64)
-    held = checked.facts.references.counts[first : first + length]
-    padded[: len(held)] = held
+    if values is not None:
+        padded[: len(values)] = values
     return padded

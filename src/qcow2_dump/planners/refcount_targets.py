@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.facts import CheckFacts
+from qcow2_dump.checks.refcount_map import any_counts
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.policy import Policy
 
@@ -17,6 +18,8 @@ __all__ = ["RefcountTargets", "Stretch"]
 
 _I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
+
+_NO_CLUSTERS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,32 @@ class RefcountTargets:
         """Whether any cluster of a stretch has more references as drafted than as found."""
         return bool((self.counted(first, end) > _counts(self._found.facts, first, end)).any())
 
-    def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger]) -> bool:
-        """Whether all refcounts of a stretch are what they should be: asked first, and fast."""
-        if self.changes and np.diff(np.searchsorted(self._changes(), [first, end]))[0]:
+    def referenced(self, first: int, end: int) -> _I64:
+        """The clusters of a stretch that have any reference as drafted, ascending: int64."""
+        if self._changes_within(first, end):
+            return np.flatnonzero(self.counted(first, end)) + first
+        counts = self._drafted.facts.references.counts[first:end]
+        # Nearly all of a file that is full of holes: seen sooner than searched.
+        return np.flatnonzero(counts) + first if any_counts(counts) else _NO_CLUSTERS
+
+    def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger] | None) -> bool:
+        """Whether all refcounts of a stretch (None for zeros) are what they should be.
+
+        Asked first, and fast.
+        """
+        if self._changes_within(first, end):
             return False
         counts = self._drafted.facts.references.counts[first:end]
+        if stored is None:
+            return not any_counts(counts)
         return len(counts) == len(stored) and np.array_equal(counts, stored)
+
+    def _changes_within(self, first: int, end: int) -> bool:
+        """Whether finishing itself changes the references of any cluster of a stretch."""
+        if not self.changes:
+            return False
+        low, high = np.searchsorted(self._changes(), [first, end])
+        return bool(low < high)
 
     def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
         """The targets of the clusters from ``first`` on, given what is stored."""

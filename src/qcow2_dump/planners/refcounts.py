@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.stored import StoredChunk
+from qcow2_dump.checks.stretches import stretches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.plan.model import Field
@@ -103,13 +104,13 @@ class _Writer:
 
     def _is_right(self, chunk: StoredChunk) -> bool:
         """Whether nothing is to be done about a piece; most are like that."""
-        if len(chunk.missing) or len(chunk.unreadable) or self._has_new(chunk):
-            return False
-        return chunk.values is not None and self._targets.untouched(
+        return not self._has_new(chunk) and self._targets.untouched(
             chunk.first, chunk.end, chunk.values
         )
 
     def _has_new(self, chunk: StoredChunk) -> bool:
+        if not self._layout.made:
+            return False
         per_block = self._geometry.refcounts_per_block
         blocks = range(chunk.first // per_block, -(-chunk.end // per_block))
         return any(index in self._layout.made for index in blocks)
@@ -172,7 +173,8 @@ class _Writer:
             return
         if not layout.new_table:
             changed = np.flatnonzero(layout.entries != layout.old_entries)
-            for first, end in _near_runs(changed):
+            starts, ends = stretches(changed, _NEAR)
+            for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
                 self._draft.put_words(
                     Stage.SWITCH_REFCOUNTS,
                     layout.table + 8 * first,
@@ -195,11 +197,3 @@ class _Writer:
             Field("header", 0, 0, start),
             "refcount.table-new",
         )
-
-
-def _near_runs(indices: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Stretches ``(first, end)`` that cover ascending indices, those near each other together."""
-    breaks = np.flatnonzero(np.diff(indices) > _NEAR) + 1
-    starts = indices[np.concatenate(([0], breaks))]
-    ends = indices[np.concatenate((breaks - 1, [len(indices) - 1]))] + 1
-    yield from zip(starts.tolist(), ends.tolist(), strict=True)

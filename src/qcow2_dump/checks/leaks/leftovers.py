@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.stretches import stretches
 from qcow2_dump.image.leftovers import Ranges
 
 __all__ = ["clusters_within", "merged_ranges"]
@@ -12,11 +13,7 @@ __all__ = ["clusters_within", "merged_ranges"]
 def merged_ranges(clusters: NDArray[np.int64], cluster_size: int, most: int) -> Ranges:
     """Ascending host clusters (int64) as byte ranges: at most so many, the last one wide enough
     for all that are left."""
-    if not len(clusters):
-        return ()
-    breaks = np.flatnonzero(np.diff(clusters) != 1) + 1
-    starts = clusters[np.concatenate(([0], breaks))]
-    ends = clusters[np.concatenate((breaks - 1, [len(clusters) - 1]))] + 1
+    starts, ends = stretches(clusters)
     if len(starts) > most:
         starts, ends = starts[:most], np.append(ends[: most - 1], ends[-1])
     pairs = zip((starts * cluster_size).tolist(), (ends * cluster_size).tolist(), strict=True)
