@@ -168,7 +168,9 @@ class UndoRun:
             if known.finish is not None:
                 # It says what is wrong: the image was used since.
                 return known
-        raise RequestError("there is no undo file beside it: nothing can be taken back")
+        raise RequestError(
+            "there is no undo file beside it: nothing can be taken back, unless --undo-file names one"
+        )
 
     def _undo_of_undo(self) -> Journal | None:
         from qcow2_dump import __version__

@@ -206,7 +206,7 @@ def create_journal(
 
     Raises RequestError for a block device, or a folder that takes no files, without ``undo_file``,
     and for an ``undo_file`` that is there already; UnsafePlanError for a plan of too many steps;
-    SourceError (ENOSPC, ...). Then no file is left behind.
+    SourceError (ENOSPC, ...), with a note that the image is untouched. Then no file is left behind.
     """
     place = os.path.realpath(image)
     if undo_file is None and is_device(place):
@@ -241,11 +241,12 @@ def create_journal(
             # Only a file that is complete on the disk says that it is.
             write_all(fd, replace(head, state=UndoState.READY).pack(), 0)
             os.fsync(fd)
-    except BaseException:
+    except BaseException as error:
         os.close(fd)
         for made in (path, pointer):
             if made is not None:
                 remove_file(made)
+        error.add_note("nothing was written to the image")
         raise
     parts = (replace(head, state=UndoState.READY), metadata, names)
     return Journal(fd, path, pointer, parts, beside=undo_file is None)
