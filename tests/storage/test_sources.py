@@ -172,3 +172,20 @@ class TestBlockDevice(SourceContract):
         with source:
             assert Path(source.name).stat().st_size == 0
             assert source.allocated() == 0
+
+
+def test_rows_that_follow_each_other_are_read_at_once(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 64
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    with FileSource(path) as file:
+        source = CountingSource(file)
+        offsets = [0, 512, 1024, 4096, 512, 1024, len(data) - 512, len(data), len(data) + 512]
+        rows = bytearray(512 * len(offsets))
+        source.will_need(offsets, 512)
+        source.read_rows(offsets, memoryview(rows))
+        padded = data + bytes(2048)
+        assert rows == b"".join(padded[offset : offset + 512] for offset in offsets)
+        assert source.reads == 4
+        source.read_rows([], memoryview(bytearray()))
+        assert source.reads == 4

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.mapping.fragments import count_fragments
+from qcow2_dump.checks.mapping.held_entries import HeldEntries, count_held
 from qcow2_dump.checks.mapping.l2_oddities import OddTables
 from qcow2_dump.checks.mapping.l2_places import report_copied
 from qcow2_dump.checks.mapping.merge_claims import merge_claims
@@ -21,7 +22,6 @@ from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, EntryFlag
 
 __all__ = ["check_l2"]
 
-_COPIED_SHIFT = np.uint64(63)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
 _HALF = np.uint64(32)
 
@@ -65,7 +65,10 @@ class _Walk:
             return
         tables.empty[batch.tables[filled]] = False
         mapped = arrays.l2_offsets(batch.entries)
-        odd = self._odd_rows(batch, mapped, bits)
+        used = count_held(mapped)
+        odd = self._odd_rows(batch, mapped, used, bits)
+        regular = ~odd
+        tables.used[batch.tables[regular]] += used[regular]
         plain = mapped
         if odd.any():
             plain = mapped.copy()
@@ -73,21 +76,28 @@ class _Walk:
             step = max(1, _ODD_ENTRIES // batch.entries.shape[1])
             for start in range(0, len(rows), step):
                 OddTables(facts, batch, rows[start : start + step]).examine(mapped, plain)
-        regular = ~odd
-        tables.used[batch.tables[regular]] += np.count_nonzero(mapped[regular], axis=1)
-        self._claim(batch, plain)
+            used = count_held(mapped)
+        held = self._claim(batch, plain, used if plain is mapped else count_held(plain))
         if not facts.only_counting:
-            self._check_active(batch, mapped)
+            self._check_active(batch, mapped, used, held if plain is mapped else None)
+
+    def _held(self, offsets: NDArray[np.uint64], counts: NDArray[np.int64]) -> HeldEntries:
+        return HeldEntries.of(offsets, counts, self._facts.space.cluster_bits)
 
     def _odd_rows(
-        self, batch: L2Batch, mapped: NDArray[np.uint64], bits: NDArray[np.uint64]
+        self,
+        batch: L2Batch,
+        mapped: NDArray[np.uint64],
+        used: NDArray[np.int64],
+        bits: NDArray[np.uint64],
     ) -> NDArray[np.bool_]:
         """Which tables hold anything but unallocated and plain allocated entries: bool[rows]."""
         if self._data_file:
             return np.ones(len(batch.tables), dtype=np.bool_)
         odd: NDArray[np.bool_] = (bits & self._odd_bits) != 0
         odd |= mapped.max(axis=1) >= self._end
-        odd |= np.count_nonzero(mapped, axis=1) != np.count_nonzero(batch.entries, axis=1)
+        partial = np.flatnonzero(used < mapped.shape[1])
+        odd[partial] |= used[partial] != count_held(batch.entries[partial])
         odd |= self._facts.tables.misread[batch.tables]
         if batch.bitmaps is not None:
             odd |= ((batch.bitmaps >> _HALF) & batch.bitmaps).any(axis=1)
@@ -98,58 +108,73 @@ class _Walk:
         odd[crossing] |= (outside & (batch.entries[crossing] != 0)).any(axis=1)
         return odd
 
-    def _claim(self, batch: L2Batch, plain: NDArray[np.uint64]) -> None:
-        """Count the claims of plain entries; a table with several rows shares its index."""
+    def _claim(
+        self, batch: L2Batch, plain: NDArray[np.uint64], counts: NDArray[np.int64]
+    ) -> HeldEntries | None:
+        """Count the claims of plain entries, of which there are so many in each row.
+
+        Returns those of the first table of each group, unless the tables of a group differ.
+        """
         facts, tables = self._facts, self._facts.tables
         if self._data_file:
-            return  # guest data lies elsewhere, and nobody counts it
-        weights, owns = tables.weight[batch.tables], tables.own[batch.tables]
-        uniform = weights.min() == weights.max() and owns.min() == owns.max()
-        if batch.members == 1 and uniform:
-            held = _held(plain)
-            if len(held):
-                facts.last_data = max(facts.last_data, int(held.max()))
-                indices = facts.cluster_indices(held)
-                facts.references.claim(indices, int(weights[0]), int(owns[0]))
-            return
+            return None  # guest data lies elsewhere, and nobody counts it
+        weights = tables.weight[batch.tables].reshape(-1, batch.members)
+        owns = tables.own[batch.tables].reshape(-1, batch.members)
+        groups = plain.reshape(-1, batch.members, plain.shape[1])
+        if batch.members == 1 or (groups[:, 1:] == groups[:, :1]).all():
+            held = self._held(groups[:, 0], counts[:: batch.members])
+            self._claim_alike(held, weights.sum(axis=1), owns.sum(axis=1))
+            return held
         # The tables of one L1 index above each other, the L1 indices side by side.
-        columns = plain.shape[1]
-        stacked = plain.reshape(-1, batch.members, columns).swapaxes(0, 1)
-        held, weight, own = merge_claims(
-            stacked.reshape(batch.members, -1),
-            weights.reshape(-1, batch.members).T,
-            owns.reshape(-1, batch.members).T,
-        )
-        if len(held):
-            facts.last_data = max(facts.last_data, int(held.max()))
-            facts.references.claim_each(facts.cluster_indices(held), weight, own)
+        stacked = groups.swapaxes(0, 1).reshape(batch.members, -1)
+        offsets, weight, own = merge_claims(stacked, weights.T, owns.T)
+        if len(offsets):
+            facts.last_data = max(facts.last_data, int(offsets.max()))
+            facts.references.claim_each(facts.cluster_indices(offsets), weight, own)
+        return None
 
-    def _check_active(self, batch: L2Batch, mapped: NDArray[np.uint64]) -> None:
+    def _claim_alike(
+        self, held: HeldEntries, weights: NDArray[np.int64], owns: NDArray[np.int64]
+    ) -> None:
+        """Count the claims of tables that are alone, or equal to all others of their group."""
+        facts = self._facts
+        if not len(held.offsets):
+            return
+        facts.last_data = max(facts.last_data, int(held.offsets.max()))
+        if weights.min() == weights.max() and owns.min() == owns.max():
+            facts.references.claim(held.clusters, int(weights[0]), int(owns[0]))
+            return
+        weight, own = np.repeat(weights, held.counts), np.repeat(owns, held.counts)
+        facts.references.claim_each(held.clusters, weight, own)
+
+    def _check_active(
+        self,
+        batch: L2Batch,
+        mapped: NDArray[np.uint64],
+        used: NDArray[np.int64],
+        held: HeldEntries | None,
+    ) -> None:
         """Statistics and COPIED flags, which only mean something in the active layer."""
-        tables = self._facts.tables
-        rows = np.flatnonzero(tables.active[batch.tables])
+        facts = self._facts
+        rows = np.flatnonzero(facts.tables.active[batch.tables])
         if not len(rows):
             return
-        if len(rows) < len(batch.tables):
-            mapped = mapped[rows]
-        count_fragments(self._facts, batch.tables[rows], mapped)
+        groups = len(batch.tables) // batch.members
+        if (
+            held is None
+            or len(rows) != groups
+            or (rows // batch.members != np.arange(groups)).any()
+        ):
+            held = self._held(mapped[rows], used[rows])
+        raw = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
+        count_fragments(facts, batch.tables[rows], held.counts, held.offsets)
         if self._data_file:
             return  # judged with the odd tables: a data cluster counts as used exactly once
-        chosen = np.flatnonzero(mapped.reshape(-1))
-        clusters = self._facts.cluster_indices(mapped.reshape(-1)[chosen])
-        raw = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
-        copied = (raw.reshape(-1)[chosen] >> _COPIED_SHIFT).astype(np.bool_)
-        wrong = self._facts.stored.is_one(clusters) != copied
-        if wrong.any():
-            width = mapped.shape[1]
-            row, column = np.divmod(chosen[wrong], width)
-            report_copied(self._facts, batch, rows[row], column, clusters[wrong])
-
-
-def _held(offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The offsets that are not 0, flat; without a copy when none is."""
-    flat = offsets.reshape(-1)
-    return flat if flat.all() else flat[flat != 0]
+        copied = held.same_of(raw).view(np.int64) < 0
+        wrong = np.flatnonzero(facts.stored.is_one(held.clusters) != copied)
+        if len(wrong):
+            row, column = np.divmod(held.places(wrong), mapped.shape[1])
+            report_copied(facts, batch, rows[row], column, held.clusters[wrong])
 
 
 def _inside_limits(facts: CheckFacts) -> NDArray[np.int64]:

@@ -22,6 +22,9 @@ __all__ = ["StoredChunk", "StoredRefcounts"]
 # Refcounts unpacked at a time: large enough for numpy, small enough for the cache.
 _CHUNK = 1 << 17
 
+# Bytes of blocks that the system is told of before they are read.
+_READ_AHEAD = 4 << 20
+
 _OFFSET_MASK = np.uint64(REFCOUNT_TABLE_OFFSET_MASK)
 
 _NO_BLOCKS = np.zeros(0, dtype=np.int64)
@@ -85,11 +88,21 @@ class StoredRefcounts:
             return
         together = _CHUNK // self._geometry.refcounts_per_block
         blocks = -(-clusters // self._geometry.refcounts_per_block)
+        told = 0
         for index in range(first // self._geometry.refcounts_per_block, blocks, max(1, together)):
+            if index >= told:
+                told = index + max(together, _READ_AHEAD // self._geometry.cluster_size, 1)
+                self._will_need(index, min(told, blocks))
             if together > 1:
                 yield self._read_together(index, min(index + together, blocks), first, clusters)
             else:
                 yield from self.block_chunks(index, clusters, first)
+
+    def _will_need(self, index: int, behind: int) -> None:
+        """Say that some blocks are read soon."""
+        offsets = self.offsets[index:behind]
+        inside = (offsets != 0) & (offsets < np.uint64(self._source.size))
+        self._source.will_need(offsets[inside].view(np.int64).tolist(), self._geometry.cluster_size)
 
     def block_chunks(self, index: int, clusters: int, first: int = 0) -> Iterator[StoredChunk]:
         """What `chunks` gives for the block at ``index`` of the refcount table alone."""
@@ -141,8 +154,7 @@ class StoredRefcounts:
             distinct, which = offsets, np.arange(len(offsets))
         size = self._geometry.cluster_size
         buffer = memoryview(bytearray(len(distinct) * size))
-        for at, offset in enumerate(distinct.tolist()):
-            self._source.read_into(offset, buffer[at * size : (at + 1) * size])
+        self._source.read_rows(distinct.tolist(), buffer)
         values = arrays.unpack_refcounts(buffer, self._geometry.refcount_order)
         return values.reshape(len(distinct), -1), which
 

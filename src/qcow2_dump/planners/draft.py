@@ -174,9 +174,11 @@ class Draft:
         old = source.read(put.offset, put.new.length)
         if put.mask is None:
             return old, put.new
-        mask, new = int.from_bytes(put.mask.read()), int.from_bytes(put.new.read())
-        result = int.from_bytes(old) & ~mask | new & mask
-        return old, self._spool.put(result.to_bytes(len(old)))
+        mask, new = (np.frombuffer(blob.read(), np.uint8) for blob in (put.mask, put.new))
+        before = np.frombuffer(old, np.uint8)
+        # Where the mask has a bit, the new one; elsewhere that of before.
+        result = before ^ ((before ^ new) & mask)
+        return old, self._spool.put(result.tobytes())
 
     def _write(self, put: _Put, running: OverlaySource) -> Write | None:
         old, new = self._resulting(put, running)
@@ -206,8 +208,9 @@ def _in_order(puts: list[_Put]) -> list[_Put]:
 def _changed_sectors(offset: int, old: bytes, new: bytes) -> tuple[int, int]:
     """The stretch of whole sectors that holds all differences: start and end in the bytes."""
     before, after = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
-    differing = np.flatnonzero(before != after)
-    first, last = offset + int(differing[0]), offset + int(differing[-1])
+    differing = before != after
+    first = offset + int(differing.argmax())
+    last = offset + len(differing) - 1 - int(differing[::-1].argmax())
     start = max(offset, first // SECTOR_SIZE * SECTOR_SIZE)
     end = min(offset + len(old), (last // SECTOR_SIZE + 1) * SECTOR_SIZE)
     return start - offset, end - offset
@@ -230,11 +233,13 @@ def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
     """How many units differ; bytes without units are one."""
     if not unit_bits:
         return 1
-    differing = np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)
     if unit_bits >= 8:
+        size, word = unit_bits // 8, min(unit_bits // 8, 8)
+        end = len(old) // size * size
+        before, after = (np.frombuffer(data[:end], f"u{word}") for data in (old, new))
+        differing = (before != after).reshape(-1, size // word).any(axis=1)
         # A unit may be cut off by the end of the file.
-        starts = np.arange(0, len(old), unit_bits // 8)
-        return int(np.count_nonzero(np.logical_or.reduceat(differing, starts)))
+        return int(np.count_nonzero(differing)) + (old[end:] != new[end:])
     order = unit_bits.bit_length() - 1
     return int(
         np.count_nonzero(arrays.unpack_refcounts(old, order) != arrays.unpack_refcounts(new, order))

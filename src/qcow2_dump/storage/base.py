@@ -6,7 +6,7 @@ QEMU reads a disk image that ends early; what lies past the end is for the reade
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -71,6 +71,23 @@ class ByteSource(ABC):
         got = self.read_at(offset, buffer[:wanted]) if wanted else 0
         if got < len(buffer):
             buffer[got:] = bytes(len(buffer) - got)
+
+    def read_rows(self, offsets: Sequence[int], rows: memoryview) -> None:
+        """Fill equal parts of ``rows`` from one offset each.
+
+        What follows each other in the source as well is read at once.
+        """
+        if not offsets:
+            return
+        length = len(rows) // len(offsets)
+        first = 0
+        for at in range(1, len(offsets) + 1):
+            if at == len(offsets) or offsets[at] != offsets[at - 1] + length:
+                self.read_into(offsets[first], rows[first * length : at * length])
+                first = at
+
+    def will_need(self, offsets: Sequence[int], length: int) -> None:  # noqa: B027 - only a hint
+        """Say that ``length`` bytes from each offset on are read soon, for slow storage."""
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,8 @@ import copy
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from qcow2_dump.errors import SourceError
@@ -44,6 +45,18 @@ class OpenFile(ByteSource):
                 break
             done += got
         return done
+
+    def will_need(self, offsets: Sequence[int], length: int) -> None:
+        """Have the system begin to read, where it can be asked to."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        first = 0
+        for at in range(1, len(offsets) + 1):
+            if at == len(offsets) or offsets[at] != offsets[at - 1] + length:
+                span = (at - first) * length
+                with suppress(OSError):
+                    os.posix_fadvise(self._fd, offsets[first], span, os.POSIX_FADV_WILLNEED)
+                first = at
 
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The parts of a range that the file system says hold data."""

@@ -1,7 +1,7 @@
 """Sources around a source: to observe it, or to make it fail."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.storage.base import ByteSource
@@ -20,6 +20,10 @@ class WrappedSource(ByteSource):
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Read from the inner source."""
         return self.inner.read_at(offset, buffer)
+
+    def will_need(self, offsets: Sequence[int], length: int) -> None:
+        """Tell the inner source."""
+        self.inner.will_need(offsets, length)
 
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Ask the inner source."""

@@ -83,8 +83,7 @@ def _whole_tables(facts: CheckFacts) -> Iterator[tuple[NDArray[np.int64], NDArra
     buffer = memoryview(bytearray(min(rows, len(chosen)) * size))
     for start in range(0, len(chosen), rows):
         batch = chosen[start : start + rows]
-        for at, offset in enumerate(tables.offset[batch].tolist()):
-            source.read_into(offset, buffer[at * size : (at + 1) * size])
+        source.read_rows(tables.offset[batch].tolist(), buffer[: len(batch) * size])
         raw = arrays.decode_u64(buffer[: len(batch) * size]).reshape(len(batch), -1)
         if geometry.extended_l2:
             # Bit 0 is no part of an offset, and makes an entry of a bitmap that stands alone.

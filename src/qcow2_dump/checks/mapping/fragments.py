@@ -11,22 +11,21 @@ __all__ = ["count_fragments"]
 def count_fragments(
     facts: CheckFacts,
     chosen: NDArray[np.int64],
+    counts: NDArray[np.int64],
     offsets: NDArray[np.uint64],
-    held: NDArray[np.bool_] | None = None,
 ) -> None:
     """Count the allocated clusters of active tables, and those that do not follow the one before.
 
-    ``chosen`` are the tables (int64[rows]), ``offsets`` the host offsets of their entries or of a
-    part of them (uint64[rows, columns]), and ``held`` marks the allocated ones (bool, likewise),
-    by default all whose offset is not 0. A table may be counted in several parts, in order.
+    ``chosen`` are the tables (int64[rows]), ``counts`` how many entries of each, or of a part of
+    it, are allocated (int64[rows]), and ``offsets`` the host offsets of these, row by row (uint64).
+    A table may be counted in several parts, in order.
     """
     tables, statistics = facts.tables, facts.statistics
     active = tables.active[chosen]
-    counts = np.count_nonzero(offsets if held is None else held, axis=1)
     statistics.allocated_clusters += int((counts * active).sum())
-    starts = (_not_zero(offsets) if held is None else offsets[held]).view(np.int64)
-    if not len(starts):
+    if not len(offsets):
         return
+    starts = offsets.view(np.int64)
     row_of_head = np.flatnonzero(counts)
     ends = np.cumsum(counts)[row_of_head]
     heads = ends - counts[row_of_head]
@@ -42,9 +41,3 @@ def count_fragments(
         return
     per_row = np.add.reduceat(broken.astype(np.int64), heads)
     statistics.fragmented_clusters += int((per_row * active[row_of_head]).sum())
-
-
-def _not_zero(offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The offsets that are not 0, flat; without a copy when none is."""
-    flat = offsets.reshape(-1)
-    return flat if flat.all() else flat[flat != 0]

@@ -223,8 +223,12 @@ class OddTables:
         )
         active = places.active != 0
         if active.any():
+            held = is_mapped[active]
             count_fragments(
-                self._facts, places.tables[active], self._offsets[active], is_mapped[active]
+                self._facts,
+                places.tables[active],
+                np.count_nonzero(held, axis=1),
+                self._offsets[active][held],
             )
 
     def _report_beyond(self, beyond: _Mask) -> None:

@@ -215,6 +215,11 @@ class ClaimantFinder:
         self, batch: L2Batch, kind: str, flat: NDArray[np.int64], clusters: NDArray[np.int64]
     ) -> None:
         """Add the entries at flat positions of a batch that claim a wanted cluster."""
+        # Nearly always none or few of them do.
+        wanted = np.flatnonzero(self._is_wanted(clusters))
+        if not len(wanted):
+            return
+        flat, clusters = flat[wanted], clusters[wanted]
         row, column = np.divmod(flat, batch.entries.shape[1])
         guest = self._facts.tables.l1_index[batch.tables[row]]
         guest = guest * self._facts.image.geometry.l2_entries + batch.first + column

@@ -1,7 +1,9 @@
 """L2 tables read in bulk: many small ones together, large ones in parts."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ __all__ = ["L2Batch", "read_l2_batches"]
 _BATCH_ENTRIES = 1 << 16
 # Tables of one L1 index are compared with each other, which takes more such arrays.
 _GROUP_ENTRIES = 1 << 15
+
+# Batches that the system is told of before they are read: disks and networks like a queue.
+_PARTS_AHEAD = 8
 
 # Even of thousands of tables that must be read side by side, so many entries each.
 _FEWEST_COLUMNS = 64
@@ -52,6 +57,27 @@ def read_l2_batches(source: ByteSource, geometry: Geometry, tables: L2Tables) ->
     Raises SourceError when a table cannot be read.
     """
     reader = _BatchReader(source, geometry, tables)
+    ahead: deque[_Part] = deque()
+    for part in _parts(geometry, tables):
+        reader.will_need(part)
+        ahead.append(part)
+        if len(ahead) > _PARTS_AHEAD:
+            yield reader.read(ahead.popleft())
+    while ahead:
+        yield reader.read(ahead.popleft())
+
+
+class _Part(NamedTuple):
+    """What one batch holds: the entries ``first`` to ``end`` of some tables."""
+
+    chosen: NDArray[np.int64]
+    first: int
+    end: int
+    members: int
+
+
+def _parts(geometry: Geometry, tables: L2Tables) -> Iterator[_Part]:
+    """What each batch holds, in the order of reading."""
     for members, chosen in _groups_by_size(tables):
         # Rows of one group are compared entry by entry, so all must be in the batch.
         most = _BATCH_ENTRIES if members == 1 else _GROUP_ENTRIES
@@ -60,7 +86,7 @@ def read_l2_batches(source: ByteSource, geometry: Geometry, tables: L2Tables) ->
         step = max(1, most // (members * columns)) * members
         for start in range(0, len(chosen), step):
             for first in range(0, geometry.l2_entries, columns):
-                yield reader.read(chosen[start : start + step], first, first + columns, members)
+                yield _Part(chosen[start : start + step], first, first + columns, members)
 
 
 def _groups_by_size(tables: L2Tables) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -114,18 +140,27 @@ class _BatchReader:
         self._bytes = bytearray()
         self._decoded = np.zeros(0, dtype=np.uint64)
 
-    def read(self, chosen: NDArray[np.int64], first: int, end: int, members: int) -> L2Batch:
-        """Read the entries ``first`` to ``end`` of the chosen tables."""
+    def will_need(self, part: _Part) -> None:
+        """Say that a batch is read soon."""
+        length = (part.end - part.first) * self._geometry.l2_entry_size
+        self._source.will_need(self._offsets(part), length)
+
+    def _offsets(self, part: _Part) -> list[int]:
+        offsets: list[int] = (
+            self._tables.offset[part.chosen] + part.first * self._geometry.l2_entry_size
+        ).tolist()
+        return offsets
+
+    def read(self, part: _Part) -> L2Batch:
+        """Read a batch; it is overwritten by the next one."""
+        chosen, first, end, members = part
         width = self._geometry.l2_entry_size
-        row = (end - first) * width
-        needed = row * len(chosen)
+        needed = (end - first) * width * len(chosen)
         if len(self._bytes) < needed:
             self._bytes = bytearray(needed)
             self._decoded = np.zeros(needed // 8, dtype=np.uint64)
         buffer = memoryview(self._bytes)[:needed]
-        offsets = (self._tables.offset[chosen] + first * width).tolist()
-        for at, offset in enumerate(offsets):
-            self._source.read_into(offset, buffer[at * row : (at + 1) * row])
+        self._source.read_rows(self._offsets(part), buffer)
         words = arrays.decode_u64(buffer, out=self._decoded[: needed // 8])
         if width == 8:
             return L2Batch(chosen, first, words.reshape(len(chosen), -1), None, members)

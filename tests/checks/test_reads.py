@@ -1,0 +1,72 @@
+"""What a check reads, on storage where each read costs: few reads, and little twice."""
+
+from qcow2_dump.checks.checker import Checker
+from qcow2_dump.image.image import Image
+from qcow2_dump.image.resolver import NeverLook
+from qcow2_dump.storage.base import ByteSource
+from qcow2_dump.storage.memory import MemorySource
+from qcow2_dump.storage.wrappers import CountingSource, WrappedSource
+from tests.builder.build import build
+from tests.builder.spec import Data, ImageSpec, Layout, SnapshotSpec
+
+CLUSTER = 4096
+TABLES = 100
+
+
+def image_data() -> bytes:
+    """A hundred L2 tables, shared with a snapshot, that lie side by side."""
+    content = {table * (CLUSTER // 8): Data(1) for table in range(TABLES)}
+    place = {f"l2/{table}": 100 + table for table in range(TABLES)}
+    spec = ImageSpec(
+        cluster_bits=12,
+        virtual_size=TABLES * CLUSTER // 8 * CLUSTER,
+        content=content,
+        snapshots=(SnapshotSpec("1", "one"),),
+        layout=Layout(place=place),
+    )
+    built = build(spec)
+    return built.data.read(0, len(built.data))
+
+
+class Told(WrappedSource):
+    """Remembers what it was told of, and whether it was before the read."""
+
+    def __init__(self, inner: ByteSource) -> None:
+        super().__init__(inner)
+        self.told: set[int] = set()
+        self.untold: list[int] = []
+
+    def will_need(self, offsets: list[int], length: int) -> None:
+        self.told.update(offset + at for offset in offsets for at in range(0, length, CLUSTER))
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        if offset not in self.told:
+            self.untold.append(offset)
+        return super().read_at(offset, buffer)
+
+
+def checked(source: ByteSource) -> Checker:
+    checker = Checker(Image(source, NeverLook()))
+    for _ in checker.run():
+        pass
+    assert not checker.log.tallies
+    return checker
+
+
+def test_reads_are_few_and_large() -> None:
+    source = CountingSource(MemorySource(image_data()))
+    checked(source)
+    metadata = TABLES + 10
+    # The refcount blocks are read twice, to know the stored ones and to compare them.
+    assert source.bytes_read < 1.1 * metadata * CLUSTER
+    assert source.reads < TABLES / 4
+
+
+def test_tables_are_announced_before_they_are_read() -> None:
+    data = image_data()
+    source = Told(MemorySource(data))
+    facts = checked(source).facts
+    tables = set(facts.tables.offset.tolist())
+    assert len(tables) == TABLES
+    assert tables <= source.told
+    assert not tables & set(source.untold)
