@@ -13,18 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.permutation import Indices, Permutation
-from benchmarks.spec import CLUSTER_SIZE, ENTRIES_PER_L2, ImageSpec, Order
+from benchmarks.spec import ImageSpec, Order
 
-REFCOUNTS_PER_BLOCK = CLUSTER_SIZE // 2
 SNAPSHOT_RECORD = 80
 """Bytes of a snapshot record with 24 bytes of extra data, an ID and a name of 8 bytes each."""
 
 _RUN = 64
-
-
-def _clusters(size: int) -> int:
-    """Clusters that hold `size` bytes."""
-    return -(-size // CLUSTER_SIZE)
 
 
 @dataclass(frozen=True)
@@ -54,10 +48,14 @@ class Layout:
         while True:
             object.__setattr__(self, "refcount_blocks", blocks)
             object.__setattr__(self, "refcount_table_clusters", table)
-            needed = -(-self.total // REFCOUNTS_PER_BLOCK)
+            needed = -(-self.total // self.spec.block_refcounts)
             if needed == blocks:
                 return
-            blocks, table = needed, _clusters(needed * 8)
+            blocks, table = needed, self._clusters(needed * 8)
+
+    def _clusters(self, size: int) -> int:
+        """Clusters that hold `size` bytes."""
+        return -(-size // self.spec.cluster_size)
 
     @property
     def refcount_block_start(self) -> int:
@@ -66,7 +64,7 @@ class Layout:
     @property
     def l1_clusters(self) -> int:
         """Clusters of each L1 table."""
-        return _clusters(self.spec.l2_tables * 8)
+        return self._clusters(self.spec.l1_entries * 8)
 
     def l1_start(self, tree: int) -> int:
         """Where the L1 of a tree starts: 0 is the active one, n the n-th snapshot's."""
@@ -78,7 +76,7 @@ class Layout:
 
     def own_start(self, snapshot: int) -> int:
         """Where the own L2 tables of a snapshot start (0 is the first snapshot)."""
-        table = _clusters(self.spec.snapshots * SNAPSHOT_RECORD)
+        table = self._clusters(self.spec.snapshots * SNAPSHOT_RECORD)
         before = sum(len(own) for own in self.own_tables[:snapshot])
         return self.snapshot_table_start + table + before
 
@@ -96,7 +94,7 @@ class Layout:
     @cached_property
     def l2_hosts(self) -> Indices:
         """Host cluster of each active L2 table, by L1 index (uint64)."""
-        step = ENTRIES_PER_L2 + 1 if self.spec.order is Order.PREALLOCATED else 1
+        step = self.spec.l2_entries + 1 if self.spec.order is Order.PREALLOCATED else 1
         return np.arange(self.spec.l2_tables, dtype=np.uint64) * np.uint64(step) + np.uint64(
             self.body
         )
@@ -105,7 +103,7 @@ class Layout:
         """Host cluster of each guest cluster (uint64, any shape)."""
         body = np.uint64(self.body)
         if self.spec.order is Order.PREALLOCATED:
-            return guests + guests // np.uint64(ENTRIES_PER_L2) + body + np.uint64(1)
+            return guests + guests // np.uint64(self.spec.l2_entries) + body + np.uint64(1)
         return self._shuffled(guests) + body + np.uint64(self.spec.l2_tables)
 
     def _shuffled(self, guests: Indices) -> Indices:

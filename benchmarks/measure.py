@@ -1,4 +1,4 @@
-"""Run one program once: wall time, processor time and peak memory.
+"""Run one program once: wall time, processor time, peak memory, and what it read.
 
 The kernel carries the peak memory of the process that forks over to the child, so a peak
 below the runner's own (some 20 MB: it loads no numpy) reads as the runner's.
@@ -27,6 +27,10 @@ class Run:
     peak: int
     stopped: bool = False
     """The run was ended because it took longer than it was allowed."""
+    reads: int = 0
+    """Calls that read, those that load the program among them; 0 where the system does not tell."""
+    bytes_read: int = 0
+    """What these calls delivered."""
 
 
 def measure(
@@ -44,6 +48,8 @@ def measure(
         if limit is not None:
             timer.start()
         try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            reads, bytes_read = _reads_of(process.pid)
             _, state, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
@@ -58,7 +64,28 @@ def measure(
             err.seek(0)
             said = err.read().decode(errors="replace").strip()
             raise ProgramError(f"{' '.join(command)}: status {process.returncode}\n{said}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, late.is_set())
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(wall, cpu, usage.ru_maxrss * 1024, late.is_set(), reads, bytes_read)
+
+
+def empty_cache(path: Path) -> None:
+    """Have the system forget what it holds of a file, so that the next read comes from storage."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def _reads_of(process: int) -> tuple[int, int]:
+    """Reads and bytes read of a process that has ended and was not yet waited for."""
+    try:
+        lines = Path(f"/proc/{process}/io").read_text("ascii").splitlines()
+    except OSError:
+        return 0, 0
+    counted = dict(line.split(": ") for line in lines)
+    return int(counted["syscr"]), int(counted["rchar"])
 
 
 def _stop(process: subprocess.Popen[bytes], late: threading.Event) -> None:

@@ -1,12 +1,17 @@
 """Which programs are measured on which case, and how they should compare."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from benchmarks.floor import read_metadata
 
 OURS = "qcow2-dump"
 FLOOR = "floor"
 PEER = "qemu-img check"
+WRITES = "write twice"
+SMALL_BUDGET = "128M"
+OURS_SMALL = f"qcow2-dump --memory {SMALL_BUDGET}"
 
 _HERE = Path(__file__).parent
 _PYTHON = sys.executable
@@ -27,22 +32,31 @@ class Program:
     """Stopped when it takes longer than the runner's limit."""
     prints_totals: bool = False
     """Its output is a JSON report, whose totals are compared with what was planted."""
+    cold: bool = False
+    """The page cache holds nothing of the image when it starts."""
+    changes: Path | None = None
+    """The copy of the image that it changes, made anew before each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`program` takes at most `factor` times as long as `peer`, which `peer_case` measures."""
+    """`program` takes at most `factor` times as long as `peer`, which `peer_case` measures.
+
+    What `plus`, a program of the same case, takes is allowed on top.
+    """
 
     case: str
     program: str
     factor: float
     peer: str
     peer_case: str = ""
+    plus: str = ""
 
     def __str__(self) -> str:
         where = f" in {self.peer_case}" if self.peer_case else ""
         factor = f"1/{1 / self.factor:.0f}" if self.factor < 1 else f"{self.factor:g}x"
-        return f"{self.program}: at most {factor} of {self.peer}{where}"
+        more = f", and {self.plus}" if self.plus else ""
+        return f"{self.program}: at most {factor} of {self.peer}{where}{more}"
 
 
 def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
@@ -64,7 +78,33 @@ def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
     peer = Program(PEER, ("qemu-img", "check", "--output=json", str(image)), _CHECKED, limited=True)
     if case == "G":
         return [check, peer, Program("import numpy", (_PYTHON, "-c", "import numpy"))]
-    return [check, Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image))), peer]
+    floor = Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image)))
+    if case == "D-cold":
+        return [replace(check, cold=True), replace(floor, cold=True)]
+    if case == "D-repair":
+        return [check, *_repair(image, scratch)]
+    return [check, floor, peer]
+
+
+def curve_programs(image: Path) -> list[Program]:
+    """The programs that are measured on each image of the curve."""
+    check = (*_TOOL, "check", "--json", str(image))
+    small = ("--memory", SMALL_BUDGET)
+    return [
+        Program(OURS, check, _VERDICTS, prints_totals=True),
+        Program(OURS_SMALL, (*check, *small), _VERDICTS, prints_totals=True),
+        Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image))),
+    ]
+
+
+def _repair(image: Path, scratch: Path) -> list[Program]:
+    """A repair of a copy, and the least that can be written for it."""
+    copy = scratch / "repaired.qcow2"
+    command = (*_TOOL, "repair", "--all", "--yes", str(copy))
+    # Every table and refcount block holds something to repair.
+    length = read_metadata(str(image))
+    rewrite = (_PYTHON, str(_HERE / "rewrite.py"), str(scratch / "rewritten"), str(length))
+    return [Program("repair", command, changes=copy), Program(WRITES, rewrite)]
 
 
 def output_of(scratch: Path, program: Program) -> Path:
@@ -76,6 +116,9 @@ MEMORY_TARGET = 100_000_000
 """Bytes that a check of a 2 TiB image may take at its peak (cases A to E)."""
 
 CHECK_CASES = ("A", "B", "C", "D", "D-damaged", "E")
+"""Cases of which the check is held to the memory target."""
+
+SIZED_CASES = (*CHECK_CASES, "D-repair")
 """Cases whose targets are stated for a disk of 2 TiB."""
 
 TARGETS = (
@@ -85,6 +128,7 @@ TARGETS = (
     Target("D", OURS, 1 / 30, PEER),
     Target("D", OURS, 20, FLOOR),
     Target("D-damaged", OURS, 2, OURS, "D"),
+    Target("D-repair", "repair", 3, OURS, plus=WRITES),
     Target("E", OURS, 1 / 30, PEER),
     Target("E", OURS, 20, FLOOR),
     Target("F", "dump", 10, "write the same bytes"),

@@ -2,6 +2,7 @@
 
     python -m benchmarks.run --size 64G
     python -m benchmarks.run --size 2T --case B --case E --dir /var/tmp/bench
+    python -m benchmarks.run --size 2T --curve --document docs/performance.md
 
 Images are generated where they are missing. Programs take turns within each round, so that a
 slow minute of the machine hits all of them. Targets that are missed are shown, not failed;
@@ -18,13 +19,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.machine import describe
-from benchmarks.measure import ProgramError, Run, measure
-from benchmarks.programs import Program, output_of, programs_of
-from benchmarks.results import CaseResult, markdown, plain, table, targets
+from benchmarks.measure import ProgramError, Run, empty_cache, measure
+from benchmarks.programs import Program, curve_programs, output_of, programs_of
+from benchmarks.results import CaseResult, curve_table, markdown, plain, table, targets
 from benchmarks.sizes import format_size, parse_size
-from benchmarks.spec import CASES, ImageSpec, spec_of
+from benchmarks.spec import CASES, CURVE, ImageSpec, curve_up_to, image_of, spec_of
 
 _ROOT = Path(__file__).parent.parent
 
@@ -32,17 +34,20 @@ _ROOT = Path(__file__).parent.parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status (1 when a program did not do its work)."""
     options = _parser().parse_args(arguments)
-    cases = options.case or list(CASES)
+    curve = list(curve_up_to(options.size)) if options.curve or not options.case else []
+    cases = options.case or ([] if options.curve else list(CASES))
     results: list[CaseResult] = []
+    points: list[CaseResult] = []
     with _directory(options.dir) as directory:
-        for case in cases:
-            try:
-                results.append(_run_case(case, directory, options))
-            except (ProgramError, OSError, subprocess.SubprocessError) as error:
-                print(f"benchmark: case {case} has no result: {error}", file=sys.stderr)
-    if results:
-        _report(results, options)
-    return 0 if len(results) == len(cases) else 1
+        for kind, names, found in ((_run_case, cases, results), (_run_point, curve, points)):
+            for name in names:
+                try:
+                    found.append(kind(name, directory, options))
+                except (ProgramError, OSError, subprocess.SubprocessError) as error:
+                    print(f"benchmark: case {name} has no result: {error}", file=sys.stderr)
+    if results or points:
+        _report(results, points, options)
+    return 0 if len(results) + len(points) == len(cases) + len(curve) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--case", action="append", choices=CASES, help="only this case (repeatable)")
+    add("--curve", action="store_true", help="only how time and memory grow, and the cases named")
     add("--only", action="append", metavar="NAME", help="only this program (repeatable)")
     add("--size", type=parse_size, default="64G", help="virtual size of A to E (default 64G)")
     add("--runs", type=int, default=5, help="rounds (default 5)")
@@ -63,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("build/benchmarks"),
         help="where results.md and results.json go (default build/benchmarks)",
     )
+    add("--document", type=Path, help="write the report, as Markdown, here as well")
     return parser
 
 
@@ -79,44 +86,60 @@ def _directory(kept: Path | None) -> Iterator[Path]:
 def _run_case(case: str, directory: Path, options: argparse.Namespace) -> CaseResult:
     spec = spec_of(case, options.size)
     print(f"{case}: {CASES[case]}, {format_size(spec.size)}", file=sys.stderr)
-    image = _image(case, spec, directory)
-    with tempfile.TemporaryDirectory(prefix="qcow2-bench-out-") as name:
+    image = _image(f"case-{image_of(case)}", spec, directory)
+    # Beside the images: what a repair writes must not end up on another file system.
+    with tempfile.TemporaryDirectory(prefix="qcow2-bench-out-", dir=directory) as name:
         scratch = Path(name)
         programs = [
             program
             for program in programs_of(case, image, scratch)
             if not options.only or program.name in options.only
         ]
-        return _rounds(CaseResult(case, spec.size), programs, spec, scratch, options)
+        return _rounds(
+            CaseResult(case, spec.size), programs, _Images(image, spec, scratch), options
+        )
 
 
-def _image(case: str, spec: ImageSpec, directory: Path) -> Path:
-    """The image of a case, generated unless the directory already holds that very one."""
-    image = directory / f"case-{case}.qcow2"
+def _run_point(name: str, directory: Path, options: argparse.Namespace) -> CaseResult:
+    spec = CURVE[name]
+    print(f"curve: {name}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="qcow2-bench-curve-", dir=directory) as scratch:
+        image = _image("curve", spec, Path(scratch))
+        images = _Images(image, spec, Path(scratch))
+        return _rounds(CaseResult(name, spec.virtual_size), curve_programs(image), images, options)
+
+
+class _Images(NamedTuple):
+    """The image that is measured, what it is made of, and where outputs and copies go."""
+
+    path: Path
+    spec: ImageSpec
+    scratch: Path
+
+
+def _image(stem: str, spec: ImageSpec, directory: Path) -> Path:
+    """An image, generated unless the directory already holds that very one."""
+    image = directory / f"{stem}.qcow2"
     label = image.with_suffix(".json")
     wanted = json.dumps(asdict(spec) | {"order": spec.order.value})
     if not (image.exists() and label.exists() and label.read_text("utf-8") == wanted):
         label.unlink(missing_ok=True)
         # In a process of its own, so that numpy does not count as this one's memory.
-        generate = [sys.executable, "-m", "benchmarks.generate", "--case", case]
-        subprocess.run([*generate, "--size", str(spec.size), image], check=True, cwd=_ROOT)
+        generate = [sys.executable, "-m", "benchmarks.generate", "--spec", wanted, str(image)]
+        subprocess.run(generate, check=True, cwd=_ROOT)
         label.write_text(wanted, "utf-8")
     return image
 
 
 def _rounds(
-    result: CaseResult,
-    programs: Sequence[Program],
-    spec: ImageSpec,
-    scratch: Path,
-    options: argparse.Namespace,
+    result: CaseResult, programs: Sequence[Program], images: _Images, options: argparse.Namespace
 ) -> CaseResult:
     for current in range(options.runs):
         for program in programs:
             runs = result.runs.setdefault(program.name, [])
             if runs and runs[-1].stopped:
                 continue
-            run = _once(program, spec, scratch, options.limit)
+            run = _once(program, images, options.limit)
             runs.append(run)
             if run.stopped:
                 print(f"  {program.name}: stopped after {run.wall:.0f} s", file=sys.stderr)
@@ -124,12 +147,19 @@ def _rounds(
     return result
 
 
-def _once(program: Program, spec: ImageSpec, scratch: Path, limit: float) -> Run:
-    output = output_of(scratch, program)
+def _once(program: Program, images: _Images, limit: float) -> Run:
+    output = output_of(images.scratch, program)
+    if program.changes is not None:
+        for old in images.scratch.glob(f"{program.changes.name}*"):
+            old.unlink()
+        copy = ["cp", "--sparse=always", "--reflink=auto", str(images.path), str(program.changes)]
+        subprocess.run(copy, check=True)
+    if program.cold:
+        empty_cache(images.path)
     allowed = limit if program.limited else None
     run = measure(program.command, output, program.statuses, allowed)
     if program.prints_totals:
-        _verify(program, output, spec)
+        _verify(program, output, images.spec)
     return run
 
 
@@ -147,22 +177,27 @@ def _verify(program: Program, output: Path, spec: ImageSpec) -> None:
         )
 
 
-def _report(results: Sequence[CaseResult], options: argparse.Namespace) -> None:
+def _report(
+    results: Sequence[CaseResult], curve: Sequence[CaseResult], options: argparse.Namespace
+) -> None:
     machine = describe()
-    print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
-    print(plain(table(results)))
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
     judged = targets(results)
-    if len(judged) > 1:
-        print(f"\n{plain(judged)}")
+    for rows in (table(results), judged, curve_table(curve)):
+        if len(rows) > 1:
+            print(f"\n{plain(rows)}")
     options.results.mkdir(parents=True, exist_ok=True)
     document = {
         "machine": machine,
         "runs": options.runs,
         "cases": [asdict(result) for result in results],
+        "curve": [asdict(result) for result in curve],
         "targets": [dict(zip(judged[0], row, strict=True)) for row in judged[1:]],
     }
-    text = markdown(results, machine, options.runs)
-    (options.results / "results.md").write_text(text, "utf-8")
+    text = markdown(results, curve, machine, options.runs)
+    for path in (options.results / "results.md", options.document):
+        if path is not None:
+            path.write_text(text, "utf-8")
     (options.results / "results.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
 

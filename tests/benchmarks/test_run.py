@@ -56,8 +56,8 @@ def results(wall: float, peak: int = 80_000_000, size: int = FULL_SIZE) -> list[
 
 def test_the_table_shows_medians_and_ratios() -> None:
     rows = table(results(0.5))
-    assert rows[1] == ("B", OURS, "0.500", "0.500", "80", "1")
-    assert rows[2] == ("B", PEER, "4.000", "4.000", "74", "8")
+    assert rows[1] == ("B", OURS, "0.500", "0.500", "80", "1", "0", "0")
+    assert rows[2] == ("B", PEER, "4.000", "4.000", "74", "8", "0", "0")
     assert plain(rows).splitlines()[0].startswith("case  program")
 
 
