@@ -2,7 +2,7 @@
 #   make run      check the example image (IMAGE=path for one's own)
 #   make test     the test suite            make test-full   with the slow, exhaustive cases
 #   make lint     style, types, layers      make format      let ruff rewrite the style
-#   make bench    a few minutes, 64 GiB     make bench-full  the 2 TiB cases
+#   make bench    a few minutes, 64 GiB     make bench-full  2 TiB, docs/performance.md
 PYTHON ?=
 VENV ?= .venv
 IMAGE ?= examples/damaged-l2.qcow2
@@ -63,7 +63,7 @@ bench: $(RUN_STAMP)
 
 bench-full: $(RUN_STAMP)
 	@scripts/ensure-tools.sh
-	$(BIN)/python -m benchmarks.run --size 2T $(BENCH)
+	$(BIN)/python -m benchmarks.run --size 2T --document docs/performance.md $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ OURS = "qcow2-dump"
 FLOOR = "floor"
 PEER = "qemu-img check"
 WRITES = "write twice"
-SMALL_BUDGET = "128M"
+SMALL_BUDGET = "192M"
 OURS_SMALL = f"qcow2-dump --memory {SMALL_BUDGET}"
 
 _HERE = Path(__file__).parent

@@ -137,7 +137,7 @@ def _rounds(
     for current in range(options.runs):
         for program in programs:
             runs = result.runs.setdefault(program.name, [])
-            if runs and runs[-1].stopped:
+            if runs and (runs[-1].stopped or _is_too_slow(program, runs[-1], options.limit)):
                 continue
             run = _once(program, images, options.limit)
             runs.append(run)
@@ -145,6 +145,11 @@ def _rounds(
                 print(f"  {program.name}: stopped after {run.wall:.0f} s", file=sys.stderr)
         print(f"  round {current + 1} of {options.runs}", file=sys.stderr)
     return result
+
+
+def _is_too_slow(program: Program, run: Run, limit: float) -> bool:
+    """Whether one run is enough: nobody waits an hour for the sake of a median."""
+    return program.limited and run.wall > limit / 6
 
 
 def _once(program: Program, images: _Images, limit: float) -> Run:

@@ -10,11 +10,11 @@ from qcow2_dump.checks.facts import CheckFacts
 
 __all__ = ["MOST_WINDOWS", "Windows"]
 
-MOST_WINDOWS = 64
-"""Into how many windows a file is cut at most, however small the budget."""
+MOST_WINDOWS = 16
+"""Into how many windows a file is cut at most: the counters are then the least that it takes."""
 
 # What the interpreter, numpy and the scratch arrays of a walk take, in bytes.
-_BASE = 64 << 20
+_BASE = 48 << 20
 
 # Per L1 slot and per distinct L2 table, in bytes: `L1Slots`, `L2Tables` and how they are made.
 _SLOT = 48
