@@ -169,7 +169,8 @@ class UndoRun:
                 # It says what is wrong: the image was used since.
                 return known
         raise RequestError(
-            "there is no undo file beside it: nothing can be taken back, unless --undo-file names one"
+            "there is no undo file beside it: nothing can be taken back, "
+            "unless --undo-file names one"
         )
 
     def _undo_of_undo(self) -> Journal | None:
