@@ -170,7 +170,7 @@ class Share:
     """How much of a guest's disk is as it was.
 
     `kept` are the clusters of the undamaged image that read the same, out of so many; `wrong` is
-    how many read otherwise, those included where nothing was. `snapshots` is how many there are.
+    how many read otherwise, those included where nothing was. `snapshots` is how many of them there still are.
     """
 
     kept: frozenset[Cluster]
@@ -188,7 +188,7 @@ def share(before: Guest, after: Guest) -> Share:
     """Compare the guest of an image with that of the undamaged one, over all trees."""
     if after.cluster_size != before.cluster_size:
         every = len(before.clusters)
-        return Share(frozenset(), every, every, len(after.names))
+        return Share(frozenset(), every, every, min(len(before.names), len(after.names)))
     matching = _matching_trees(before, after)
     kept = frozenset(
         (tree, number)
@@ -201,7 +201,7 @@ def share(before: Guest, after: Guest) -> Share:
         for tree, number in after.clusters
     )
     wrong = len(before.clusters) - len(kept) + extra
-    return Share(kept, len(before.clusters), wrong, len(after.names))
+    return Share(kept, len(before.clusters), wrong, min(len(before.names), len(after.names)))
 
 
 def _matching_trees(before: Guest, after: Guest) -> dict[int, int]:
