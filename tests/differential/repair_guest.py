@@ -170,7 +170,8 @@ class Share:
     """How much of a guest's disk is as it was.
 
     `kept` are the clusters of the undamaged image that read the same, out of so many; `wrong` is
-    how many read otherwise, those included where nothing was. `snapshots` is how many of them there still are.
+    how many read otherwise, those included where nothing was. `snapshots` is how many of them are
+    still there.
     """
 
     kept: frozenset[Cluster]
