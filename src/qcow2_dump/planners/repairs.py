@@ -235,15 +235,10 @@ def _mend(
     notes: list[str] = []
     left: list[str] = []
     if choice.errors:
-        notes += mend_snapshot_count(draft, found)
         clear_bitmaps_bit(draft, found.image)
         mend_bitmap_tables(draft, found)
         left = mend_entries(draft, found)
-    if choice.drop_snapshots:
-        notes += drop_snapshot_records(draft, allocator, choice.drop_snapshots)
-    if choice.errors:
-        notes += mend_extra_data_lengths(draft, found, allocator)
-        notes += mend_short_extra_data(draft, allocator)
+    notes += _mend_snapshots(draft, found, choice, allocator)
     if choice.drop_bitmaps:
         notes += drop_bitmaps(draft, found)
     if choice.drop_unusable:
@@ -253,6 +248,22 @@ def _mend(
         notes += separate_owners(draft, found, allocator)
     dropped.notes[:0] = left
     return dropped, notes
+
+
+def _mend_snapshots(
+    draft: Draft, found: Checked, choice: RepairChoice, allocator: Allocator
+) -> list[str]:
+    """Draft one new snapshot table at the most: what is left is for the next round."""
+    notes = mend_snapshot_count(draft, found) if choice.errors else []
+    if choice.drop_snapshots:
+        return [*notes, *drop_snapshot_records(draft, allocator, choice.drop_snapshots)]
+    if notes or not choice.errors:
+        return notes
+    before = draft.drafted().header.snapshots_offset
+    notes = mend_extra_data_lengths(draft, found, allocator)
+    if draft.drafted().header.snapshots_offset == before:
+        notes += mend_short_extra_data(draft, allocator)
+    return notes
 
 
 def _may_go_on(after: CheckResult) -> bool:
