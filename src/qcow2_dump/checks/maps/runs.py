@@ -25,8 +25,9 @@ _CLASSES = 16
 _PIECE = 1 << 20
 _GROUPS = 1 << 16
 
-# Runs that are collected before they are made coarser: 17 bytes each.
-_MOST_COLLECTED = 1 << 22
+# Runs that are collected before they are made coarser, which takes some hundred bytes each. A
+# quarter of them is left: more than any picture has, so that none becomes coarser than it must.
+_MOST_COLLECTED = 1 << 19
 
 _ONE = np.uint16(1)
 
@@ -80,9 +81,7 @@ class ClassRuns:
         """The finest picture of at most so many runs."""
         runs = self.merged()
         while len(runs) > most:
-            # Cells of 2 ** shift cannot leave fewer runs than this asks for.
-            shift = max(1, (-(-len(runs) // most) - 1).bit_length())
-            runs = runs.coarser(shift)
+            runs = runs.coarser(_least_shift(runs.length, most))
         return runs
 
 
@@ -112,13 +111,14 @@ class RunCollector:
         """Make what is there coarser; it stays in cells of the first size."""
         runs = self._joined()
         end = int(runs.length.sum())
-        while len(runs) > _MOST_COLLECTED // 4:
-            self._shift += 1
-            thin = self._joined().coarser(self._shift)
-            length = thin.length << self._shift
-            length[-1] -= int(length.sum()) - end
-            runs = ClassRuns(self._cell_size, length, thin.kind, thin.mask)
-        self._pieces, self._held = [runs], len(runs)
+        thin = runs.coarser(self._shift)
+        while len(thin) > _MOST_COLLECTED // 4:
+            self._shift += _least_shift(thin.length, _MOST_COLLECTED // 4)
+            thin = runs.coarser(self._shift)
+        length = thin.length << self._shift
+        length[-1] -= int(length.sum()) - end
+        kept = ClassRuns(self._cell_size, length, thin.kind, thin.mask)
+        self._pieces, self._held = [kept], len(kept)
 
     def _joined(self) -> ClassRuns:
         if not self._pieces:
@@ -140,6 +140,17 @@ def runs_of_values(
         heads = np.flatnonzero(piece[1:] != piece[:-1]) + 1
         heads = np.concatenate((np.zeros(1, dtype=np.int64), heads))
         yield np.diff(heads, append=len(piece)), piece[heads]
+
+
+def _least_shift(length: NDArray[np.int64], most: int) -> int:
+    """The least shift, at least 1, after which there may be as few runs as that."""
+    exponent = np.frexp(length.astype(np.float64))[1] - 1
+    # Longer than two cells, a run holds a whole one, and so is still a run of its own.
+    at_least = np.cumsum(np.bincount(exponent, minlength=64)[::-1])[::-1]
+    shift = 1
+    while shift < 62 and (at_least[shift + 1] > most or len(length) >> shift > most):
+        shift += 1
+    return shift
 
 
 def _coarser(
