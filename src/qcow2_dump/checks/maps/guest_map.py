@@ -10,6 +10,7 @@ from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.extents import NO_HOST, Runs, merge_runs
 from qcow2_dump.image.guest import tree_extents
+from qcow2_dump.image.guest_tree import disk_end
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
@@ -26,13 +27,14 @@ _HISTOGRAM = 64
 
 
 class GuestClass(IntEnum):
-    """What a part of the guest's disk is mapped to."""
+    """What a part of the guest's disk is mapped to; UNKNOWN where nobody looked."""
 
     UNALLOCATED = 0
     ZERO = 1
     DATA = 2
     SHARED = 3
     COMPRESSED = 4
+    UNKNOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,14 @@ def map_guest(
     *,
     most_runs: int,
     most_extents: int,
+    limit: int | None = None,
 ) -> GuestMap:
     """Walk a tree once, in memory that does not grow with the disk.
 
     ``host_classes`` holds for each host cluster what its data is to the guest, a `GuestClass` and
     `DAMAGED` (uint8), as many as the check counts; None where guest data lies in another file.
-    Raises SourceError when the L1 table cannot be read at all.
+    What lies behind the guest offset ``limit`` (bytes) is not looked at. Raises SourceError when
+    the L1 table cannot be read at all.
     """
     walk = _Walk(image, host_classes, most_extents)
     pieces = (
@@ -110,10 +114,11 @@ def map_guest(
             batch.host,
             batch.type.astype(np.int64) << 8 | batch.problem,
         )
-        for batch in tree_extents(image, tree)
+        for batch in tree_extents(image, tree, end=limit)
     )
     for runs in merge_runs(pieces):
         walk.take(runs)
+    walk.leave_out(disk_end(tree))
     return GuestMap(
         size=walk.end,
         runs=walk.collector.runs(most_runs),
@@ -165,6 +170,13 @@ class _Walk:
             self._add_long(host, length, self._classes)
             at = position + 1
         self._add_short(runs.take(slice(at, None)), guest[at:], self._classes)
+
+    def leave_out(self, end: int) -> None:
+        """The rest of the disk, up to a guest offset, is not looked at."""
+        if end > self.end:
+            rest = np.array([end - self.end], dtype=np.int64)
+            self._add(rest, np.array([GuestClass.UNKNOWN], dtype=np.uint8))
+            self.end = end
 
     def extents(self) -> GuestExtents | None:
         """The pieces of data, unless they were too many."""

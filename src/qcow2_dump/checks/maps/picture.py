@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.maps.guest_map import GuestMap, map_guest
 from qcow2_dump.checks.maps.host_map import HostMap, map_host
 from qcow2_dump.checks.maps.structures import Structures, find_structures
@@ -13,6 +16,7 @@ from qcow2_dump.checks.space.sums import SpaceSums
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.checks.steps import Step
 from qcow2_dump.checks.trees import Tree, trees_of
+from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET
 
 __all__ = ["Picture", "PictureMaker"]
 
@@ -20,6 +24,10 @@ __all__ = ["Picture", "PictureMaker"]
 _MOST_RUNS = 100_000
 _MOST_EXTENTS = 30_000
 _MOST_STRUCTURES = 20_000
+
+# L2 tables that the walk over the disk may read beyond twice those of the check, in bytes: only a
+# hostile image leads to the same ones time and again, or to millions of holes.
+_MOST_BEYOND = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,23 @@ class PictureMaker:
             None if image.header.has_data_file else host.guest_classes,
             most_runs=_MOST_RUNS,
             most_extents=_MOST_EXTENTS,
+            limit=_walkable(self._facts),
         )
         structures = find_structures(self._facts, _MOST_STRUCTURES)
         sums = sum_up(self._survey)
         doubts = doubts_of(self._survey, sums)
         return Picture(sums, doubts, self._facts.trees, host, guest, structures)
+
+
+def _walkable(facts: CheckFacts) -> int | None:
+    """The guest offset up to which the active layer can be walked in bounded time; None for all."""
+    tree, tables, geometry = facts.trees[0], facts.tables, facts.image.geometry
+    if not tree.usable:
+        return None
+    read = int(np.count_nonzero(tables.walked & ~tables.hole))
+    most = 2 * read + max(1, _MOST_BEYOND >> geometry.cluster_bits)
+    chosen = facts.slots.of_tree(tree)
+    if chosen.stop - chosen.start <= most:
+        return None
+    last = int(facts.slots.place[chosen.start + most])
+    return min((last - tree.l1_offset >> 3) * geometry.l1_span, MAX_FILE_OFFSET)

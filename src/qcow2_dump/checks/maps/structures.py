@@ -9,6 +9,9 @@ from qcow2_dump.checks.facts import CheckFacts, Region
 
 __all__ = ["Structures", "find_structures"]
 
+# Each has a name of its own, which takes more room than numbers do.
+_MOST_REGIONS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Structures:
@@ -30,7 +33,10 @@ class Structures:
 
 
 def find_structures(facts: CheckFacts, most: int) -> Structures:
-    """What a finished check knows of the places of metadata; at most so many of each sort."""
+    """What a finished check knows of the places of metadata; at most so many of each sort.
+
+    Of regions at most 2000.
+    """
     tables, end = facts.tables, facts.space.end
     chosen = np.flatnonzero(tables.offset < end)
     listed = len(chosen) <= most
@@ -41,7 +47,7 @@ def find_structures(facts: CheckFacts, most: int) -> Structures:
     inside = {(r.kind, r.offset, r.tree): r for r in facts.regions if r.offset < end}
     regions = sorted(inside.values(), key=lambda region: (region.offset, region.length))
     return Structures(
-        regions=tuple(regions[:most]),
+        regions=tuple(regions[:_MOST_REGIONS]),
         l2_offset=tables.offset[chosen] if listed else None,
         l2_index=tables.l1_index[chosen] if listed else None,
         l2_active=tables.active[chosen] if listed else None,

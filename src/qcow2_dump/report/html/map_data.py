@@ -25,6 +25,7 @@ _GUEST_CLASSES = {
     GuestClass.DATA: ("active", "data of the active layer"),
     GuestClass.SHARED: ("shared", "data shared with snapshots"),
     GuestClass.COMPRESSED: ("compressed", "compressed"),
+    GuestClass.UNKNOWN: ("unknown", "not looked at: tables overlap without end"),
 }
 
 
