@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from qcow2_dump.checks.maps.picture import Picture
+from qcow2_dump.checks.space.doubts import Doubt
 from qcow2_dump.checks.space.sums import TreeSums
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.space_words import PART_WORDS, TreeNames, doubt_words
-from qcow2_dump.report.units import size
+from qcow2_dump.report.units import counted, size
 
 __all__ = ["SpaceRows", "TreeRow", "space_rows"]
 
 _CHARTED = 20
 _LISTED = 200
 _SETS = 10
+_REMARKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def space_rows(picture: Picture, image: Image) -> SpaceRows:
             for found in sums.sets()[:_SETS]
             if found.more
         ],
-        remarks=[doubt_words(doubt, names) for doubt in picture.doubts],
+        remarks=_remarks(picture.doubts, names),
         held_free=size(sums.allocated_free) if sums.allocated_free else "",
         chart={
             "labels": [names.name(row.tree)[:60] for row in charted],
@@ -99,6 +101,13 @@ def _tree(row: TreeSums, tree: Tree, names: TreeNames) -> TreeRow:
         vm_state=size(row.vm_state) if row.vm_state else "",
         freed="" if row.freed is None else size(row.freed),
     )
+
+
+def _remarks(doubts: list[Doubt], names: TreeNames) -> list[str]:
+    """The first doubts in words, and how many more there are: each snapshot can have one."""
+    said = [doubt_words(doubt, names) for doubt in doubts[:_REMARKS]]
+    more = len(doubts) - len(said)
+    return [*said, f"and {counted(more, 'more doubt')}"] if more else said
 
 
 def _share(share: float) -> str:
