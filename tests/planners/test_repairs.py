@@ -102,6 +102,31 @@ def test_what_needs_no_room_is_mended_where_there_is_none(tmp_path: Path) -> Non
     assert found.corruptions < found.before.statistics.corruptions
 
 
+def test_the_file_grows_only_when_what_leads_there_is_gone(tmp_path: Path) -> None:
+    """Until then the new block would be guest data that was never there."""
+    image = sound()
+    image.set_l2(0, 20, COPIED | len(image.data))
+    image.poke(image.places.refcount_table, 0)
+    found = mended(image, tmp_path, leaks=True, errors=True, drop_unusable=True)
+    reasons = [write.reason for write in found.writes]
+    assert reasons.index("l2.dropped") < reasons.index("refcount.block-new")
+    assert found.corruptions == 0
+    assert not any(note.startswith("Not all") for note in found.notes)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_refcounts_in_the_same_byte_behind_the_end_stay(order: int, tmp_path: Path) -> None:
+    image = sound(refcount_order=order)
+    last = len(image.data) // 4096 - 1
+    assert (last + 1) % (8 >> order)
+    image.set_refcount(last, 0)
+    image.set_refcount(last + 1, 1)
+    found = mended(image, tmp_path)
+    assert set(found.reasons) == {"refcount.raise"}
+    assert found.corruptions == 0
+    assert "refcount.beyond-end" in found.after.tallies
+
+
 def test_two_owners_of_a_cluster_whose_refcount_holds_no_more_are_not_let_write(
     tmp_path: Path,
 ) -> None:

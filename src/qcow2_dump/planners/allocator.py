@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.facts import CheckFacts, Region
+from qcow2_dump.checks.host_space import HostSpace
 from qcow2_dump.checks.stretches import stretches
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
 from qcow2_dump.errors import UnsafePlanError
@@ -33,14 +34,23 @@ class Allocator:
     """Gives out host clusters that nothing uses.
 
     ``can_grow`` is False for a device. ``replaces_blocks`` says that refcount blocks which lie
-    past the end are going to be given up, so that they need not be minded.
+    past the end are going to be given up, so that they need not be minded. Where ``found`` is the
+    draft, ``before`` is the image as it was: entries that the draft changes still lead where they
+    did when new structures are written.
     """
 
     def __init__(
-        self, draft: Draft, found: Checked, *, can_grow: bool, replaces_blocks: bool = False
+        self,
+        draft: Draft,
+        found: Checked,
+        *,
+        can_grow: bool,
+        replaces_blocks: bool = False,
+        before: Checked | None = None,
     ) -> None:
         self._draft = draft
         self._found = found
+        self._before = found if before is None else before
         self.can_grow = can_grow
         self._replaces_blocks = replaces_blocks
         self._next = found.facts.clusters
@@ -64,15 +74,22 @@ class Allocator:
         if not self.can_grow:
             return None
         if without not in self._limits:
-            self._limits[without] = _growth_limit(
-                self._found, blocks=not self._replaces_blocks, without=without
-            )
+            self._limits[without] = self._limit(without)
         first = self._next
         if first + clusters > self._limits[without]:
             return None
         self._next = first + clusters
         self._draft.grow(self._next << self._found.facts.space.cluster_bits)
         return first
+
+    def _limit(self, without: frozenset[str]) -> int:
+        """The cluster up to which the file may grow."""
+        facts, blocks = self._found.facts, not self._replaces_blocks
+        limit = _table_limit(facts, blocks=blocks, without=without)
+        limit = min(limit, _growth_limit(self._found, facts.space, blocks=blocks))
+        if self._before is not self._found:
+            limit = min(limit, _growth_limit(self._before, facts.space, blocks=blocks))
+        return max(limit, facts.clusters)
 
     def _inside(self, clusters: int) -> int:
         """A stretch of free clusters inside of the file."""
@@ -96,21 +113,20 @@ class Allocator:
         return start
 
 
-def _growth_limit(found: Checked, *, blocks: bool, without: frozenset[str]) -> int:
-    """The cluster up to which the file may grow: what lies beyond by QEMU's rule stays so."""
-    facts = found.facts
+def _growth_limit(found: Checked, space: HostSpace, *, blocks: bool) -> int:
+    """The cluster up to which a file may grow: what lies beyond by QEMU's rule stays so."""
+    limit = MAX_HOST_CLUSTERS
     if found.has("bitmap.beyond-end", "file.truncated"):
-        return facts.clusters
-    limit = _table_limit(facts, blocks=blocks, without=without)
+        return 0
     for offsets, lengths in _pointers(found, blocks=blocks):
         ends = offsets + lengths
-        beyond = ends >= facts.space.end + facts.space.cluster_size
+        beyond = ends >= space.end + space.cluster_size
         if beyond.any():
-            limit = min(limit, (int(ends[beyond].min()) >> facts.space.cluster_bits) - 1)
-        inside = ~beyond & (offsets >= facts.space.length)
+            limit = min(limit, (int(ends[beyond].min()) >> space.cluster_bits) - 1)
+        inside = ~beyond & (offsets >= space.length)
         if inside.any():
-            return facts.clusters
-    return max(limit, facts.clusters)
+            return 0
+    return limit
 
 
 def _table_limit(facts: CheckFacts, *, blocks: bool, without: frozenset[str]) -> int:

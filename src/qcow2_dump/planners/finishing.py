@@ -72,7 +72,11 @@ class Finisher:
         if changed:
             drafted = check_for_planning(draft.drafted(), tick=self.tick)
         allocator = Allocator(
-            draft, drafted, can_grow=self.can_grow, replaces_blocks=self.policy.rebuild
+            draft,
+            drafted,
+            can_grow=self.can_grow,
+            replaces_blocks=self.policy.rebuild,
+            before=found,
         )
         targets = RefcountTargets(found, drafted, self.policy, copied_out_of_reach(drafted))
         targets.replaced |= replaced or set()

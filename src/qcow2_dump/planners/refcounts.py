@@ -64,7 +64,7 @@ def plan_refcounts(
     """
     layout = lay_out_blocks(found, drafted, targets, allocator, rebuild=rebuild)
     clusters = -(-max(draft.new_size, drafted.facts.space.end) >> drafted.facts.space.cluster_bits)
-    clusters = max(clusters, drafted.facts.clusters)
+    clusters = max(clusters, found.facts.clusters, drafted.facts.clusters)
     writer = _Writer(draft, found, targets, layout, clusters)
     writer.write_blocks()
     writer.write_table()
@@ -164,7 +164,11 @@ class _Writer:
 
     def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
-        self._draft.put(stage, at, packed, place, reason)
+        mask = None
+        if spare := len(values) * self._geometry.refcount_bits % 8:
+            # The other refcounts in the last byte are those of clusters that were not looked at.
+            mask = b"\xff" * (len(packed) - 1) + bytes([(1 << spare) - 1])
+        self._draft.put(stage, at, packed, place, reason, mask=mask)
 
     def write_table(self) -> None:
         """Put the table into the draft: entries that change, or a new one and the pointer to it."""

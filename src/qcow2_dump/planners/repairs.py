@@ -168,12 +168,16 @@ class _Repair:
         less = replace(choice, reuse=False)
         ways = [(choice, choice.policy), (less, choice.policy)]
         ways.append((less, replace(choice.policy, rebuild=False)))
+        refused: list[str] = []
+        proposal: Proposal | None = None
         for way in dict.fromkeys(ways):
             try:
-                return self._propose(found, *way, spool)
+                proposal = self._propose(found, *way, spool)
+                break
             except UnsafePlanError as error:
-                self._notes.append(f"Not all can be mended: {error}.")
-        return None
+                refused.append(f"Not all can be mended: {error}.")
+        self._left = refused + self._left
+        return proposal
 
     def _propose(
         self, found: Checked, choice: RepairChoice, policy: Policy, spool: Spool
