@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,17 +32,30 @@ _QUIET = (
 def browser() -> Iterator[Browser]:
     """The system's Chromium; where it is missing, the tests are skipped, and fail in CI."""
     path = require_tool("chromium", _WHAT)
-    if importlib.util.find_spec("playwright") is None:
-        message = f"the Python package playwright is not installed: {_WHAT} was NOT tested"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    _require_package("playwright", _WHAT)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, headless=True, args=list(_QUIET))
         yield started
         started.close()
+
+
+@pytest.fixture
+def axe() -> Any:
+    """The automated accessibility check; skipped and failing as the browser is."""
+    _require_package("axe_playwright_python", "whether the report is accessible")
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe()
+
+
+def _require_package(name: str, what: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        message = f"the Python package {name} is not installed: {what} was NOT tested"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,12 +190,11 @@ def test_one_class_can_be_shown_alone(opened: Open, damaged: Path) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("image", ["sound", "damaged"])
 def test_both_themes_are_accessible(
-    opened: Open, request: pytest.FixtureRequest, theme: str, image: str
+    opened: Open, axe: Any, request: pytest.FixtureRequest, theme: str, image: str
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(request.getfixturevalue(image), theme=theme).ready()
     page.page.locator("#host-map .cells").press("Enter")
-    found = axe.Axe().run(page.page)
+    found = axe.run(page.page)
     assert found.violations_count == 0, found.generate_report()
 
 

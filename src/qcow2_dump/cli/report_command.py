@@ -15,8 +15,8 @@ from qcow2_dump.events import ImageFailed, ImageOpened, ImagePictured, Progress,
 from qcow2_dump.operations.reporting import ReportEvent, run_reports
 from qcow2_dump.operations.requests import ReportRequest
 from qcow2_dump.report.escape import one_line, printable
+from qcow2_dump.report.html.engine import require_engine
 from qcow2_dump.report.html.page import IndexRow, image_page, index_page, index_row
-from qcow2_dump.report.html.templates import require_engine
 from qcow2_dump.report.style import Style
 from qcow2_dump.report.summary import verdict_words
 

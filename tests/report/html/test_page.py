@@ -14,8 +14,8 @@ from qcow2_dump.errors import MissingExtraError
 from qcow2_dump.events import ImageFailed, ImagePictured
 from qcow2_dump.operations.reporting import run_reports
 from qcow2_dump.operations.requests import ReportRequest
+from qcow2_dump.report.html.engine import require_engine
 from qcow2_dump.report.html.page import image_page, index_page, index_row
-from qcow2_dump.report.html.templates import require_engine
 from tests.builder.build import build
 from tests.builder.spec import Data, ImageSpec, SnapshotSpec
 

@@ -9,11 +9,11 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.report import commands
 from qcow2_dump.report.advice import advise
 from qcow2_dump.report.escape import one_line, printable
+from qcow2_dump.report.html.engine import Templates
 from qcow2_dump.report.html.finding_rows import finding_rows, kind_rows
 from qcow2_dump.report.html.fragmentation import fragmentation_rows
 from qcow2_dump.report.html.map_data import map_data
 from qcow2_dump.report.html.space_rows import space_rows
-from qcow2_dump.report.html.templates import Templates
 from qcow2_dump.report.info_text import (
     bitmap_rows,
     fact_rows,
