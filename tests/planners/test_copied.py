@@ -21,6 +21,7 @@ from tests.builder.spec import (
     ALL_SUBCLUSTERS,
     Data,
     ImageSpec,
+    Layout,
     SnapshotSpec,
     Subclusters,
     ZeroAlloc,
@@ -155,6 +156,19 @@ def test_in_doubt_flags_are_only_cleared(tmp_path: Path) -> None:
     policy = replace(ALL, copied=CopiedPolicy.CLEAR_DOUBTFUL)
     plan = finished(image, tmp_path, {5: image.active.data[1]}, policy)
     assert order(plan) == ["copied.clear", "refcount.raise", "test"]
+
+
+def test_a_flag_that_leads_past_the_end_goes_before_its_refcount(tmp_path: Path) -> None:
+    """A block made anew has no refcounts behind the end of the file."""
+    image = build(replace(PLAIN, layout=Layout(gap=1)))
+    beyond = len(image.data) // 4096 + 1
+    image.set_l2(0, 20, COPIED | beyond << 12)
+    image.set_refcount(beyond, 1)
+    image.set_l2(0, 21, image.places.refcount_blocks[0])
+    found = mended(image, tmp_path)
+    reasons = [write.reason for write in found.writes]
+    assert "copied.clear" in reasons[: reasons.index("refcount.block-new")]
+    assert found.word(image.l2_entry_offset(0, 20)) == beyond << 12
 
 
 def test_no_flag_is_set_in_what_may_be_no_table(tmp_path: Path) -> None:

@@ -244,12 +244,17 @@ class _Planner:
         one = self._contains(self._final.one, clusters)
         beyond = clusters >= self._final.one.size
         if beyond.any():
-            one[beyond] = self._facts.stored.is_one(clusters[beyond])
+            one[beyond] = self._is_one_beyond(clusters[beyond])
         has: _Flags = (raw & _COPIED) != _NONE
         has &= one if self._may_set else sole | (one & beyond)
         if self._may_set:
             has |= sole
         return has
+
+    def _is_one_beyond(self, clusters: NDArray[np.int64]) -> _Flags:
+        """Which clusters past the end keep a refcount of 1; a block made anew has none of them."""
+        blocks = clusters // self._facts.image.geometry.refcounts_per_block
+        return self._facts.stored.is_one(clusters) & ~np.isin(blocks, self._final.moved)
 
     def _clusters(self, offsets: _U64) -> NDArray[np.int64]:
         return self._facts.cluster_indices(offsets)

@@ -15,6 +15,7 @@ from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_REFCOUNT_TABLE_BYTES
+from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_OFFSET_MASK
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.mapping_changes import certain_references
@@ -47,6 +48,12 @@ class BlockLayout:
     def changes(self) -> bool:
         """Whether any pointer changes."""
         return self.new_table or bool((self.entries != self.old_entries).any())
+
+    @property
+    def moved(self) -> NDArray[np.int64]:
+        """The blocks that will be elsewhere or gone, by their indices, ascending (int64)."""
+        differing = (self.entries ^ self.old_entries) & np.uint64(REFCOUNT_TABLE_OFFSET_MASK)
+        return np.flatnonzero(differing)
 
     def offset_of(self, index: int) -> int | None:
         """File offset of the block at an index, None where none can be written to."""

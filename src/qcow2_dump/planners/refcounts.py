@@ -36,6 +36,7 @@ class FinalRefcounts:
     one reference, ``kept`` those whose refcount stays above the references. ``raised`` and
     ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
     ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
+    ``moved`` are the blocks that will be elsewhere or gone, by their indices (int64).
     """
 
     one: BitSet
@@ -46,6 +47,7 @@ class FinalRefcounts:
     pointers: bool = False
     replaced: set[int] = field(default_factory=set)
     changes: dict[int, int] = field(default_factory=dict)
+    moved: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def plan_refcounts(
@@ -70,6 +72,7 @@ def plan_refcounts(
     writer.write_table()
     final = writer.final
     final.pointers = layout.changes
+    final.moved = layout.moved
     # What still has an owner is given up by one of several only.
     final.replaced = {c for c in targets.replaced if not targets.references(c)}
     final.changes = targets.changes
