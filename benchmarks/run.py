@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +34,9 @@ _ROOT = Path(__file__).parent.parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status (1 when a program did not do its work)."""
     options = _parser().parse_args(arguments)
+    if options.again is not None:
+        _report_again(options)
+        return 0
     curve = list(curve_up_to(options.size)) if options.curve or not options.case else []
     cases = options.case or ([] if options.curve else list(CASES))
     results: list[CaseResult] = []
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 except (ProgramError, OSError, subprocess.SubprocessError) as error:
                     print(f"benchmark: case {name} has no result: {error}", file=sys.stderr)
     if results or points:
-        _report(results, points, options)
+        _report(results, points, describe(), options)
     return 0 if len(results) + len(points) == len(cases) + len(curve) else 1
 
 
@@ -68,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("build/benchmarks"),
         help="where results.md and results.json go (default build/benchmarks)",
+    )
+    add(
+        "--again",
+        type=Path,
+        metavar="JSON",
+        help="measure nothing: report an earlier run once more",
     )
     add("--document", type=Path, help="write the report, as Markdown, here as well")
     return parser
@@ -182,10 +191,30 @@ def _verify(program: Program, output: Path, spec: ImageSpec) -> None:
         )
 
 
+def _report_again(options: argparse.Namespace) -> None:
+    """Print and write the report of an earlier run, from the JSON that it left."""
+    document = json.loads(options.again.read_text("utf-8"))
+    results, curve = (
+        [
+            CaseResult(
+                found["case"],
+                found["size"],
+                {name: [Run(**run) for run in runs] for name, runs in found["runs"].items()},
+            )
+            for found in document[kind]
+        ]
+        for kind in ("cases", "curve")
+    )
+    options.runs = document["runs"]
+    _report(results, curve, document["machine"], options)
+
+
 def _report(
-    results: Sequence[CaseResult], curve: Sequence[CaseResult], options: argparse.Namespace
+    results: Sequence[CaseResult],
+    curve: Sequence[CaseResult],
+    machine: Mapping[str, str],
+    options: argparse.Namespace,
 ) -> None:
-    machine = describe()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     judged = targets(results)
     for rows in (table(results), judged, curve_table(curve)):

@@ -88,6 +88,10 @@ def test_a_whole_benchmark(
     document = json.loads((written / "results.json").read_text())
     assert [len(runs) for runs in document["cases"][0]["runs"].values()] == [2, 2]
     assert "| E | floor |" in (written / "results.md").read_text()
+    page = tmp_path / "page.md"
+    again = ["--again", str(written / "results.json"), "--results", str(tmp_path)]
+    assert runner.main([*again, "--document", str(page)]) == 0
+    assert page.read_text() == (written / "results.md").read_text()
     image = kept / "case-E.qcow2"
     before = image.stat().st_mtime_ns
     assert runner.main(arguments) == 0
