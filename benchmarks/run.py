@@ -34,11 +34,9 @@ _ROOT = Path(__file__).parent.parent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status (1 when a program did not do its work)."""
     options = _parser().parse_args(arguments)
-    if options.again is not None:
-        _report_again(options)
-        return 0
-    curve = list(curve_up_to(options.size)) if options.curve or not options.case else []
-    cases = options.case or ([] if options.curve else list(CASES))
+    everything = not (options.case or options.curve or options.again)
+    curve = list(curve_up_to(options.size)) if options.curve or everything else []
+    cases = options.case or (list(CASES) if everything else [])
     results: list[CaseResult] = []
     points: list[CaseResult] = []
     with _directory(options.dir) as directory:
@@ -48,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     found.append(kind(name, directory, options))
                 except (ProgramError, OSError, subprocess.SubprocessError) as error:
                     print(f"benchmark: case {name} has no result: {error}", file=sys.stderr)
-    if results or points:
-        _report(results, points, describe(), options)
+    if results or points or options.again:
+        _report(*_with_earlier(results, points, options), options)
     return 0 if len(results) + len(points) == len(cases) + len(curve) else 1
 
 
@@ -76,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--again",
         type=Path,
         metavar="JSON",
-        help="measure nothing: report an earlier run once more",
+        help="report an earlier run, with what is measured now",
     )
     add("--document", type=Path, help="write the report, as Markdown, here as well")
     return parser
@@ -191,22 +189,26 @@ def _verify(program: Program, output: Path, spec: ImageSpec) -> None:
         )
 
 
-def _report_again(options: argparse.Namespace) -> None:
-    """Print and write the report of an earlier run, from the JSON that it left."""
+def _with_earlier(
+    results: list[CaseResult], curve: list[CaseResult], options: argparse.Namespace
+) -> tuple[list[CaseResult], list[CaseResult], dict[str, str]]:
+    """The results of an earlier run, if one is to be reported, with those of this one in them."""
+    if options.again is None:
+        return results, curve, describe()
     document = json.loads(options.again.read_text("utf-8"))
-    results, curve = (
-        [
-            CaseResult(
-                found["case"],
-                found["size"],
-                {name: [Run(**run) for run in runs] for name, runs in found["runs"].items()},
-            )
-            for found in document[kind]
-        ]
-        for kind in ("cases", "curve")
-    )
     options.runs = document["runs"]
-    _report(results, curve, document["machine"], options)
+    merged = []
+    for kind, fresh in (("cases", results), ("curve", curve)):
+        found = {
+            case["case"]: CaseResult(
+                case["case"],
+                case["size"],
+                {name: [Run(**run) for run in runs] for name, runs in case["runs"].items()},
+            )
+            for case in document[kind]
+        }
+        merged.append(list((found | {result.case: result for result in fresh}).values()))
+    return merged[0], merged[1], document["machine"]
 
 
 def _report(

@@ -13,15 +13,25 @@ _CHUNK = 1 << 16
 class BitSet:
     """A set of small integers below ``size``, one bit each.
 
-    Indices are int64 arrays; every index must be below ``size``.
+    Indices are int64 arrays; every index must be below ``size``. A set takes no room until
+    something is put into it: most sets of a check stay empty.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._bytes = np.zeros((size + 7) // 8, dtype=np.uint8)
+        self._filled: NDArray[np.uint8] | None = None
+
+    @property
+    def _bytes(self) -> NDArray[np.uint8]:
+        """The bits, eight to a byte, lowest first."""
+        if self._filled is None:
+            self._filled = np.zeros((self.size + 7) // 8, dtype=np.uint8)
+        return self._filled
 
     def add(self, indices: NDArray[np.int64]) -> None:
         """Put some indices into the set; they may repeat."""
+        if not len(indices):
+            return
         bits = np.left_shift(np.uint8(1), (indices & 7).astype(np.uint8))
         np.bitwise_or.at(self._bytes, indices >> 3, bits)
 
@@ -37,7 +47,9 @@ class BitSet:
 
     def contains(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some indices are in the set: bool[n]."""
-        held = self._bytes.take(indices >> 3)
+        if self._filled is None:
+            return np.zeros(len(indices), dtype=np.bool_)
+        held = self._filled.take(indices >> 3)
         # Of each index only the lowest byte matters, and bytes are quicker.
         low = indices.astype(np.uint8)
         low &= 7
@@ -48,20 +60,26 @@ class BitSet:
 
     def flags(self, first: int, end: int) -> NDArray[np.bool_]:
         """The flags of the indices ``first`` to ``end``, not included: bool[end - first]."""
+        if self._filled is None:
+            return np.zeros(max(0, min(end, -(-self.size // 8) * 8) - first), dtype=np.bool_)
         start = first & ~7
         bits = np.unpackbits(self._bytes[start >> 3 : (end + 7) >> 3], bitorder="little")
         return bits[first - start : end - start].view(np.bool_)
 
     def __len__(self) -> int:
-        return int(np.bitwise_count(self._bytes).sum(dtype=np.int64))
+        if self._filled is None:
+            return 0
+        return int(np.bitwise_count(self._filled).sum(dtype=np.int64))
 
     def __bool__(self) -> bool:
-        return bool(self._bytes.any())
+        return self._filled is not None and bool(self._filled.any())
 
     def chunks(self) -> Iterator[NDArray[np.int64]]:
         """The members in ascending order, in arrays of bounded length: int64."""
-        for start in range(0, len(self._bytes), _CHUNK):
-            piece = self._bytes[start : start + _CHUNK]
+        if self._filled is None:
+            return
+        for start in range(0, len(self._filled), _CHUNK):
+            piece = self._filled[start : start + _CHUNK]
             if piece.any():
                 yield np.flatnonzero(np.unpackbits(piece, bitorder="little")) + start * 8
 
