@@ -15,7 +15,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.planners.repairs import RepairChoice, plan_repair
-from qcow2_dump.planners.snapshot_plans import (
+from qcow2_dump.planners.snapshots.plans import (
     plan_snapshot_apply,
     plan_snapshots_deleted,
     plan_snapshots_kept,

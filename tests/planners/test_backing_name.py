@@ -9,7 +9,7 @@ import pytest
 
 from qcow2_dump.errors import RequestError, SourceError, UnsafePlanError
 from qcow2_dump.image.image import Image, open_image
-from qcow2_dump.planners.backing_name import plan_rebase
+from qcow2_dump.planners.fields.backing_name import plan_rebase
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.build import build

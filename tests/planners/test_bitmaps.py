@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qcow2_dump.ondisk.constants import ExtensionType
-from qcow2_dump.planners.bitmaps import drop_bitmaps, mark_bitmaps_in_use
+from qcow2_dump.planners.fields.bitmaps import drop_bitmaps, mark_bitmaps_in_use
 from tests.builder.built import BuiltImage
 from tests.builder.spec import ALL_ONES, BitmapSpec, Data
 from tests.builder.std import std_image

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qcow2_dump.planners.entries import mend_entries
+from qcow2_dump.planners.mapping.entries import mend_entries
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (

@@ -19,7 +19,7 @@ from qcow2_dump.planners.checked import check_for_planning
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.policy import Policy
-from qcow2_dump.planners.refcount_proof import prove_refcounts
+from qcow2_dump.planners.refcounts.proof import prove_refcounts
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import Data, ImageSpec

@@ -7,7 +7,7 @@ import pytest
 
 from qcow2_dump.errors import RequestError, UnsafePlanError
 from qcow2_dump.image.image import open_image
-from qcow2_dump.planners.flags import plan_flag
+from qcow2_dump.planners.fields.flags import plan_flag
 from qcow2_dump.planners.proposal import Proposal
 from tests.builder.build import build
 from tests.builder.built import BuiltImage

@@ -8,7 +8,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import ExtensionType
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.header_fields import (
+from qcow2_dump.planners.fields.header_fields import (
     clear_bitmaps_bit,
     clear_unknown_autoclear,
     remove_extensions,

@@ -13,7 +13,7 @@ from qcow2_dump.errors import UnsafePlanError
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
+from qcow2_dump.planners.mapping.private_copies import refuse_bound_data, separate_owners
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (
@@ -236,7 +236,7 @@ def test_what_would_need_far_too_much_is_refused(
     image = std_image()
     for index in range(3, 40):
         image.set_l2(0, index, image.active.data[0])
-    monkeypatch.setattr("qcow2_dump.planners.copying._MOST_BYTES", 30 * SIZE)
+    monkeypatch.setattr("qcow2_dump.planners.mapping.copying._MOST_BYTES", 30 * SIZE)
     with pytest.raises(UnsafePlanError, match="copies of more than"):
         drafted(image, tmp_path, separate)
 

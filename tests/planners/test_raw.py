@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from qcow2_dump.errors import RequestError
 from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.planners.fields.raw import plan_copy, plan_edit, read_integer
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.raw import plan_copy, plan_edit, read_integer
 from qcow2_dump.storage.base import ByteSource
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.build import build

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qcow2_dump.planners.refcount_targets import RefcountTargets, Stretch
+from qcow2_dump.planners.refcounts.targets import RefcountTargets, Stretch
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import Data, ImageSpec, SnapshotSpec

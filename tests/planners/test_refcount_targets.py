@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.planners.policy import Policy
-from qcow2_dump.planners.refcount_targets import RefcountTargets
+from qcow2_dump.planners.refcounts.targets import RefcountTargets
 
 ORDERS = st.integers(0, 6)
 BLOCK = 8

@@ -19,11 +19,11 @@ from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, check_for_planning
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.entries import mend_entries
 from qcow2_dump.planners.finishing import Finisher
-from qcow2_dump.planners.private_copies import separate_owners
+from qcow2_dump.planners.mapping.entries import mend_entries
+from qcow2_dump.planners.mapping.private_copies import separate_owners
+from qcow2_dump.planners.mapping.unusable import drop_unusable
 from qcow2_dump.planners.repairs import RepairChoice, plan_repair
-from qcow2_dump.planners.unusable import drop_unusable
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (

@@ -12,7 +12,7 @@ from qcow2_dump.ondisk.mapping import EntryFlag
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Write
 from qcow2_dump.planners.checked import check_for_planning
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.snapshot_plans import (
+from qcow2_dump.planners.snapshots.plans import (
     plan_snapshot_apply,
     plan_snapshots_deleted,
     plan_snapshots_kept,

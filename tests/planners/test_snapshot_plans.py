@@ -6,7 +6,7 @@ import pytest
 
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.snapshot_plans import (
+from qcow2_dump.planners.snapshots.plans import (
     plan_snapshot_apply,
     plan_snapshots_deleted,
     plan_snapshots_kept,

@@ -12,7 +12,7 @@ from qcow2_dump.ondisk.snapshots import SnapshotRecord
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, check_for_planning
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.snapshots import (
+from qcow2_dump.planners.snapshots.changes import (
     apply_snapshot,
     delete_snapshots,
     drop_snapshot_records,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qcow2_dump.planners.mapping.unusable import Dropped, drop_unusable
 from qcow2_dump.planners.proposal import GuestLoss
-from qcow2_dump.planners.unusable import Dropped, drop_unusable
 from tests.builder.build import build
 from tests.builder.spec import BitmapSpec, Compressed, Data, ImageSpec, SnapshotSpec, Subclusters
 from tests.builder.std import std_image

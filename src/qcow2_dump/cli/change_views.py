@@ -13,7 +13,7 @@ __all__ = ["list_snapshots", "list_undo_files", "show_integer"]
 
 def show_integer(request: EditRequest, *, json: bool, classic: bool) -> int:
     """Print the integer at an offset of a file, image or not; returns the exit status."""
-    from qcow2_dump.planners.raw import read_integer
+    from qcow2_dump.planners.fields.raw import read_integer
     from qcow2_dump.report.plan_json import to_line, value_document
     from qcow2_dump.storage.file import FileSource
 

@@ -41,13 +41,13 @@ def propose(
     if isinstance(request, SnapshotRequest):
         return _snapshot(request, image, can_grow=can_grow, tick=tick)
     if isinstance(request, FlagRequest):
-        from qcow2_dump.planners.flags import plan_flag
+        from qcow2_dump.planners.fields.flags import plan_flag
 
         return plan_flag(
             image, request.action, request.flag, free_orphans=request.free_orphans, tick=tick
         )
     if isinstance(request, RebaseRequest):
-        from qcow2_dump.planners.backing_name import plan_rebase
+        from qcow2_dump.planners.fields.backing_name import plan_rebase
 
         backing = os.fsencode(request.backing)
         return plan_rebase(image, backing, look_for_backing=request.look_for_backing)
@@ -56,7 +56,7 @@ def propose(
 
 def propose_bytes(request: EditRequest | CopyRequest, source: ByteSource) -> "Proposal":
     """The proposal for a file that need not be an image. Raises RequestError and SourceError."""
-    from qcow2_dump.planners.raw import plan_copy, plan_edit
+    from qcow2_dump.planners.fields.raw import plan_copy, plan_edit
 
     if isinstance(request, CopyRequest):
         places = (request.source, request.destination, request.length)
@@ -92,7 +92,7 @@ def _repair(
 def _snapshot(
     request: SnapshotRequest, image: Image, *, can_grow: bool, tick: "Tick | None"
 ) -> "Proposal":
-    from qcow2_dump.planners.snapshot_plans import (
+    from qcow2_dump.planners.snapshots.plans import (
         plan_snapshot_apply,
         plan_snapshots_deleted,
         plan_snapshots_kept,

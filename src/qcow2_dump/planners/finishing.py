@@ -20,14 +20,14 @@ from qcow2_dump.plan.model import Field
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
-from qcow2_dump.planners.copied import copied_out_of_reach, plan_copied
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import clear_unknown_autoclear
+from qcow2_dump.planners.fields.header_fields import clear_unknown_autoclear
 from qcow2_dump.planners.policy import Policy
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.refcount_proof import prove_refcounts
-from qcow2_dump.planners.refcount_targets import RefcountTargets
-from qcow2_dump.planners.refcounts import FinalRefcounts, plan_refcounts
+from qcow2_dump.planners.refcounts.copied import copied_out_of_reach, plan_copied
+from qcow2_dump.planners.refcounts.proof import prove_refcounts
+from qcow2_dump.planners.refcounts.targets import RefcountTargets
+from qcow2_dump.planners.refcounts.writing import FinalRefcounts, plan_refcounts
 
 __all__ = ["Finisher"]
 

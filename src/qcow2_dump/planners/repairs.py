@@ -16,20 +16,20 @@ from qcow2_dump.plan.model import Barrier, Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Spool
 from qcow2_dump.planners.allocator import Allocator
-from qcow2_dump.planners.bitmaps import drop_bitmaps, mend_bitmap_tables
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.entries import mend_entries
+from qcow2_dump.planners.fields.bitmaps import drop_bitmaps, mend_bitmap_tables
+from qcow2_dump.planners.fields.header_fields import clear_bitmaps_bit
 from qcow2_dump.planners.finishing import Finisher
-from qcow2_dump.planners.header_fields import clear_bitmaps_bit
+from qcow2_dump.planners.mapping.entries import mend_entries
+from qcow2_dump.planners.mapping.private_copies import refuse_bound_data, separate_owners
+from qcow2_dump.planners.mapping.unusable import Dropped, drop_unusable
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
-from qcow2_dump.planners.private_copies import refuse_bound_data, separate_owners
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.snapshot_count import mend_snapshot_count
-from qcow2_dump.planners.snapshot_lengths import mend_extra_data_lengths
-from qcow2_dump.planners.snapshot_table import replaced_snapshot_table
-from qcow2_dump.planners.snapshots import drop_snapshot_records, mend_short_extra_data
-from qcow2_dump.planners.unusable import Dropped, drop_unusable
+from qcow2_dump.planners.snapshots.changes import drop_snapshot_records, mend_short_extra_data
+from qcow2_dump.planners.snapshots.count import mend_snapshot_count
+from qcow2_dump.planners.snapshots.lengths import mend_extra_data_lengths
+from qcow2_dump.planners.snapshots.table import replaced_snapshot_table
 
 __all__ = ["RepairChoice", "plan_repair"]
 

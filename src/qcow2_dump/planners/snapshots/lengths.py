@@ -20,7 +20,7 @@ from qcow2_dump.ondisk.snapshots import SnapshotRecord, unpack_snapshot
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.snapshot_table import put_snapshot_table
+from qcow2_dump.planners.snapshots.table import put_snapshot_table
 
 __all__ = ["leading_records", "mend_extra_data_lengths"]
 

@@ -16,7 +16,7 @@ from qcow2_dump.checks.pass_deep import StreamReader
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import EntryFlag
-from qcow2_dump.planners.mapping_changes import L2Rows
+from qcow2_dump.planners.mapping.changes import L2Rows
 
 __all__ = ["CompressedFlags"]
 

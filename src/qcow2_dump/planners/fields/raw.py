@@ -4,7 +4,7 @@ from qcow2_dump.errors import RequestError
 from qcow2_dump.ondisk.constants import KNOWN_AUTOCLEAR, MAGIC, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS
 from qcow2_dump.ondisk.header import FIELD_OFFSETS, HEADER_FIELDS
 from qcow2_dump.plan.model import Barrier, Field, Plan, Write
-from qcow2_dump.planners.header_fields import HEADER
+from qcow2_dump.planners.fields.header_fields import HEADER
 from qcow2_dump.planners.proposal import Proposal
 from qcow2_dump.storage.base import ByteSource
 

@@ -18,8 +18,8 @@ from qcow2_dump.ondisk.constants import MAX_REFCOUNT_TABLE_BYTES
 from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_OFFSET_MASK
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
-from qcow2_dump.planners.mapping_changes import certain_references
-from qcow2_dump.planners.refcount_targets import RefcountTargets
+from qcow2_dump.planners.mapping.changes import certain_references
+from qcow2_dump.planners.refcounts.targets import RefcountTargets
 
 __all__ = ["BlockLayout", "lay_out_blocks"]
 

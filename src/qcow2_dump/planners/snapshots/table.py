@@ -14,7 +14,7 @@ from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import put_header_fields
+from qcow2_dump.planners.fields.header_fields import put_header_fields
 
 __all__ = [
     "packed_records",

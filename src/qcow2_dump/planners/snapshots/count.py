@@ -7,8 +7,8 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import MAX_SNAPSHOTS
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import put_header_fields
-from qcow2_dump.planners.snapshot_lengths import leading_records
+from qcow2_dump.planners.fields.header_fields import put_header_fields
+from qcow2_dump.planners.snapshots.lengths import leading_records
 
 __all__ = ["mend_snapshot_count"]
 

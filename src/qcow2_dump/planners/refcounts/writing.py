@@ -15,8 +15,8 @@ from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.refcount_blocks import BlockLayout, lay_out_blocks
-from qcow2_dump.planners.refcount_targets import RefcountTargets
+from qcow2_dump.planners.refcounts.blocks import BlockLayout, lay_out_blocks
+from qcow2_dump.planners.refcounts.targets import RefcountTargets
 
 __all__ = ["FinalRefcounts", "plan_refcounts"]
 

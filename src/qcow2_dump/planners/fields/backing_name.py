@@ -21,7 +21,11 @@ from qcow2_dump.ondisk.constants import (
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import HEADER, clear_unknown_autoclear, put_header_fields
+from qcow2_dump.planners.fields.header_fields import (
+    HEADER,
+    clear_unknown_autoclear,
+    put_header_fields,
+)
 from qcow2_dump.planners.proposal import Proposal
 
 __all__ = ["plan_rebase"]

@@ -16,11 +16,10 @@ from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.checks.tables.l2_batches import read_l2_batches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag
-from qcow2_dump.planners.bitmaps import mark_bitmaps_in_use
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.losses import LossList
-from qcow2_dump.planners.mapping_changes import (
+from qcow2_dump.planners.fields.bitmaps import mark_bitmaps_in_use
+from qcow2_dump.planners.mapping.changes import (
     L2Rows,
     certain_references,
     changeable_slots,
@@ -31,6 +30,7 @@ from qcow2_dump.planners.mapping_changes import (
     tables_among,
     well_formed_rows,
 )
+from qcow2_dump.planners.mapping.losses import LossList
 from qcow2_dump.planners.proposal import GuestLoss
 
 __all__ = ["Dropped", "drop_unusable"]

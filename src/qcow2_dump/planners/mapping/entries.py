@@ -22,11 +22,10 @@ from qcow2_dump.ondisk.mapping import (
     ClusterType,
     EntryFlag,
 )
-from qcow2_dump.planners.bitmaps import mark_bitmaps_in_use
 from qcow2_dump.planners.checked import Checked
-from qcow2_dump.planners.compressed_flags import CompressedFlags
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.mapping_changes import (
+from qcow2_dump.planners.fields.bitmaps import mark_bitmaps_in_use
+from qcow2_dump.planners.mapping.changes import (
     L2Rows,
     certain_references,
     changeable_slots,
@@ -36,6 +35,7 @@ from qcow2_dump.planners.mapping_changes import (
     sensible_slots,
     sensible_tables,
 )
+from qcow2_dump.planners.mapping.compressed_flags import CompressedFlags
 
 __all__ = ["mend_entries"]
 

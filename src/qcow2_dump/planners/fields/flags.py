@@ -6,7 +6,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import clear_unknown_autoclear, put_header_fields
+from qcow2_dump.planners.fields.header_fields import clear_unknown_autoclear, put_header_fields
 from qcow2_dump.planners.proposal import Proposal
 
 __all__ = ["plan_flag"]

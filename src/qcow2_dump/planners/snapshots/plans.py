@@ -11,7 +11,7 @@ from qcow2_dump.planners.draft import Draft
 from qcow2_dump.planners.finishing import Finisher
 from qcow2_dump.planners.policy import CopiedPolicy, Policy
 from qcow2_dump.planners.proposal import Proposal
-from qcow2_dump.planners.snapshots import apply_snapshot, delete_snapshots, keep_snapshots
+from qcow2_dump.planners.snapshots.changes import apply_snapshot, delete_snapshots, keep_snapshots
 
 __all__ = ["plan_snapshot_apply", "plan_snapshots_deleted", "plan_snapshots_kept"]
 

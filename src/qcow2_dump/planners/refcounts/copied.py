@@ -19,13 +19,13 @@ from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.mapping_changes import (
+from qcow2_dump.planners.mapping.changes import (
     certain_references,
     flaggable_tables,
     sensible_slots,
 )
 from qcow2_dump.planners.policy import CopiedPolicy
-from qcow2_dump.planners.refcounts import FinalRefcounts
+from qcow2_dump.planners.refcounts.writing import FinalRefcounts
 
 __all__ = ["copied_out_of_reach", "plan_copied"]
 

@@ -19,10 +19,10 @@ from qcow2_dump.ondisk.constants import (
 )
 from qcow2_dump.ondisk.snapshots import SnapshotRecord
 from qcow2_dump.planners.allocator import Allocator
-from qcow2_dump.planners.bitmaps import mark_bitmaps_in_use
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft
-from qcow2_dump.planners.snapshot_table import (
+from qcow2_dump.planners.fields.bitmaps import mark_bitmaps_in_use
+from qcow2_dump.planners.snapshots.table import (
     packed_records,
     put_snapshot_table,
     refuse_unreadable,

@@ -20,11 +20,12 @@ from qcow2_dump.ondisk.constants import CryptMethod
 from qcow2_dump.ondisk.mapping import L1_OFFSET_MASK, EntryFlag
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.allocator import Allocator
-from qcow2_dump.planners.bitmaps import mark_bitmaps_in_use
 from qcow2_dump.planners.checked import Checked
-from qcow2_dump.planners.copying import Copier
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.keepers import (
+from qcow2_dump.planners.fields.bitmaps import mark_bitmaps_in_use
+from qcow2_dump.planners.mapping.changes import L2Rows, put_l1, put_l2
+from qcow2_dump.planners.mapping.copying import Copier
+from qcow2_dump.planners.mapping.keepers import (
     GuestClaims,
     Keepers,
     TableUses,
@@ -33,7 +34,6 @@ from qcow2_dump.planners.keepers import (
     stream_clusters,
     table_uses,
 )
-from qcow2_dump.planners.mapping_changes import L2Rows, put_l1, put_l2
 
 __all__ = ["refuse_bound_data", "separate_owners"]
 

@@ -10,7 +10,7 @@ from qcow2_dump.ondisk.extension_records import BITMAPS_LENGTH
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
-from qcow2_dump.planners.header_fields import (
+from qcow2_dump.planners.fields.header_fields import (
     clear_autoclear,
     remove_extensions,
     set_extension_length,

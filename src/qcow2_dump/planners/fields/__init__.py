@@ -1,0 +1,1 @@
+"""Fields of the header and of the bitmaps, and bytes by hand."""

@@ -1,0 +1,1 @@
+"""L1 and L2 entries: mended, given up, copied apart."""

@@ -1,0 +1,1 @@
+"""Refcounts and COPIED flags that fit an image as drafted."""

@@ -1,0 +1,1 @@
+"""Snapshots: applied, deleted, and their table mended."""
