@@ -43,6 +43,7 @@ def assert_equal(windowed: Checker, whole: Checker) -> None:
     for found, expected in (
         (windowed.leaks.unreferenced, whole.leaks.unreferenced),
         (windowed.leaks.overcounted, whole.leaks.overcounted),
+        (windowed.leaks.undercounted, whole.leaks.undercounted),
         (windowed.facts.counted.shared, whole.facts.counted.shared),
     ):
         assert found.first(10**9).tolist() == expected.first(10**9).tolist()
@@ -99,6 +100,22 @@ def test_counters_that_overflow_in_one_window_only() -> None:
     assert whole.facts.references.bits == 16
     assert_equal(windowed, whole)
     assert not windowed.log.tallies
+
+
+def test_counters_that_fit_only_while_they_are_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What overflows in one window is counted again in two, of which none is forgotten."""
+    shared = tuple(SnapshotSpec(str(number), f"day {number}") for number in range(260))
+    built = small_image(snapshots=shared, refcount_order=5)
+    built.poke(built.peek(48) + 8, 0)
+    image = opened(built)
+    whole = checked(image, None)
+    clusters = whole.facts.references.size
+    narrow = Windows(clusters, clusters * 10 // 8 + 8)
+    assert narrow.is_one
+    assert narrow.end(0, 16) < clusters
+    monkeypatch.setattr(Windows, "of", lambda *_: narrow)
+    assert_equal(checked(image, None), whole)
+    assert whole.leaks.undercounted
 
 
 def test_an_image_that_lacks_no_memory_is_walked_once() -> None:

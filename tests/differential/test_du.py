@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from qcow2_dump.checks.space.damage import low_clusters
 from qcow2_dump.checks.space.doubts import doubts_of
 from qcow2_dump.checks.space.summing import sum_up
 from qcow2_dump.checks.space.survey import Survey
@@ -63,7 +62,7 @@ def predict(survey: Survey, trees: tuple[int, ...]) -> Prediction:
             telling.add(cluster)
             if held and not held & ~gone and not masks[code] & _OF_OTHERS:
                 freed.add(cluster)
-    for wrong in (survey.leaks.overcounted, low_clusters(survey.facts)):
+    for wrong in (survey.leaks.overcounted, survey.leaks.undercounted):
         freed -= {cluster for chunk in wrong.chunks() for cluster in chunk.tolist()}
     told = sum_up(survey).freed_by(trees)
     assert told == sum(min(size, length - cluster * size) for cluster in freed)

@@ -66,6 +66,13 @@ class BitSet:
         bits = np.unpackbits(self._bytes[start >> 3 : (end + 7) >> 3], bitorder="little")
         return bits[first - start : end - start].view(np.bool_)
 
+    def any_in(self, first: int, end: int) -> bool:
+        """Whether any index from ``first``, a multiple of 8, to ``end`` may be in the set.
+
+        Certain where ``end`` is a multiple of 8 or the end of the set.
+        """
+        return bool(self._bytes[first >> 3 : (end + 7) >> 3].any())
+
     def __len__(self) -> int:
         if self._filled is None:
             return 0

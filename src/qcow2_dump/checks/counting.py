@@ -67,8 +67,13 @@ class _Counting:
         self._judged = False
         self._windows = windows
         self._next = 0
-        if not windows.is_one:
-            facts.kept = KeptReferences(windows.clusters, suspects_examined(facts))
+        self._keep_unless_all(windows.end(0, 8))
+
+    def _keep_unless_all(self, end: int) -> None:
+        """What is known of a window is to be kept, unless it ends with the last cluster."""
+        facts = self._facts
+        if facts.kept is None and end < self._windows.clusters:
+            facts.kept = KeptReferences(self._windows.clusters, suspects_examined(facts))
 
     @property
     def done(self) -> bool:
@@ -86,6 +91,7 @@ class _Counting:
                 break
             bits *= 2
             end = min(end, self._windows.end(first, bits))
+            self._keep_unless_all(end)
         self._next = end
 
     def _walk_of(self, first: int, end: int, bits: int) -> CheckFacts:

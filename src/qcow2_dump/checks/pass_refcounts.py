@@ -16,11 +16,13 @@ __all__ = ["LeakMap", "RefcountComparison"]
 
 class LeakMap:
     """Which host clusters leak: ``unreferenced`` ones have a refcount and no reference at all,
-    ``overcounted`` ones more refcount than references."""
+    ``overcounted`` ones more refcount than references. The opposite of a leak is ``undercounted``:
+    less refcount than references, or one that cannot be read."""
 
     def __init__(self, clusters: int) -> None:
         self.unreferenced = BitSet(clusters)
         self.overcounted = BitSet(clusters)
+        self.undercounted = BitSet(clusters)
 
 
 class RefcountComparison:
@@ -75,6 +77,7 @@ class RefcountComparison:
         if not len(over):
             return counted
         self._report_overflow(first + over, counted[over])
+        self._leaks.undercounted.add(first + over)
         expected: NDArray[np.unsignedinteger] = np.minimum(
             counted, counted.dtype.type(self._maximum)
         )
@@ -106,6 +109,7 @@ class RefcountComparison:
         facts.refcounts.used += len(used) - len(low) - len(leak)
         self._report_places("refcount.low", first + low, stored[low], expected[low])
         self._report_places("refcount.leak", first + leak, stored[leak], expected[leak])
+        self._leaks.undercounted.add(first + low)
         unreferenced = expected[leak] == 0
         self._leaks.unreferenced.add(first + leak[unreferenced])
         self._leaks.overcounted.add(first + leak[~unreferenced])
@@ -173,9 +177,10 @@ class RefcountComparison:
         counted = counted.copy()
         for start, stop in zip(first.tolist(), end.tolist(), strict=True):
             piece = counted[start - chunk.first : stop - chunk.first]
-            used = int(np.count_nonzero(piece))
-            facts.refcounts.error += used
-            facts.refcounts.rebuild += used
+            used = np.flatnonzero(piece)
+            facts.refcounts.error += len(used)
+            facts.refcounts.rebuild += len(used)
+            self._leaks.undercounted.add(used + start)
             piece[:] = 0
         facts.statistics.check_errors += int((end - first).sum())
         table = facts.image.header.refcount_table_offset

@@ -1,17 +1,19 @@
 """`du` and `map --picture`: print what fills an image's file."""
 
+import errno
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.failure import report_failure, warning_of_writers
-from qcow2_dump.cli.output import Output
+from qcow2_dump.cli.output import Output, complain
 from qcow2_dump.cli.progress import progress
 from qcow2_dump.cli.screen import paper, screen_lines
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.image.resolver import NeverLook
 from qcow2_dump.operations.requests import DuRequest, PictureRequest
+from qcow2_dump.report.escape import printable
 
 if TYPE_CHECKING:
     from qcow2_dump.operations.viewing_space import Tick
@@ -72,4 +74,7 @@ def _print(command: str, name: str, show: _Show, *, lock: bool) -> int:
             output.flush()
     except Qcow2Error as error:
         return report_failure(command, name, error)
+    except MemoryError:
+        complain(f"qcow2-dump {command}: {printable(name)}: not enough memory")
+        return exit_status.of_errno(errno.ENOMEM)
     return exit_status.OK

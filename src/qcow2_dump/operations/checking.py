@@ -25,7 +25,7 @@ from qcow2_dump.operations.requests import DEFAULT_MAX_FINDINGS, CheckRequest
 from qcow2_dump.operations.second_look import look_again
 from qcow2_dump.operations.writers import look_for_writer
 
-__all__ = ["CheckRun", "ChecksRun", "check", "run_checks"]
+__all__ = ["CheckRun", "ChecksRun", "check", "default_memory", "run_checks"]
 
 CheckEvent = WriterSeen | Progress | FindingSeen | ImageChecked
 

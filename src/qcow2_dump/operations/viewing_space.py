@@ -9,6 +9,7 @@ from qcow2_dump.checks.space.summing import sum_up
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.events import Progress
 from qcow2_dump.image.image import Image
+from qcow2_dump.operations.checking import default_memory
 from qcow2_dump.operations.requests import DuRequest
 from qcow2_dump.operations.selection import select_snapshot
 
@@ -19,8 +20,11 @@ Tick = Callable[[Progress], None]
 
 
 def survey_image(image: Image, tick: Tick | None = None) -> Survey:
-    """Check an image and find out who uses its clusters. Raises SourceError when that fails."""
-    checker = Checker(image)
+    """Check an image and find out who uses its clusters. Raises SourceError when that fails.
+
+    The check counts in as little memory as any other does.
+    """
+    checker = Checker(image, memory=default_memory())
     for step in checker.run():
         if tick is not None:
             tick(Progress(step.stage, min(step.done, step.total), step.total))

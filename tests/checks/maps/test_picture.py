@@ -8,7 +8,7 @@ import pytest
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.maps import picture
-from qcow2_dump.checks.maps.guest_map import GuestClass
+from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.picture import Picture, PictureMaker
 from qcow2_dump.checks.maps.runs import DAMAGED_BIT, ClassRuns
 from qcow2_dump.checks.space.kinds import Kind

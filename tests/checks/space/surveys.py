@@ -13,10 +13,13 @@ from qcow2_dump.image.resolver import NeverLook
 
 
 @contextmanager
-def surveyed(path: Path, max_findings: int = 1000) -> Iterator[Survey]:
-    """What a check and a survey say of the image at a path, which stays open meanwhile."""
+def surveyed(path: Path, max_findings: int = 1000, memory: int | None = None) -> Iterator[Survey]:
+    """What a check and a survey say of the image at a path, which stays open meanwhile.
+
+    ``memory`` is the budget of the check in bytes.
+    """
     with open_image(path, resolver=NeverLook()) as image:
-        checker = Checker(image, max_findings=max_findings)
+        checker = Checker(image, max_findings=max_findings, memory=memory)
         for _ in checker.run():
             pass
         survey = Survey(checker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.summing import sum_up
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.checks.space.users import trees_in
 from qcow2_dump.errors import Qcow2Error
@@ -28,6 +30,35 @@ def test_users_are_those_that_the_tables_name(sample: Sample, tmp_path: Path) ->
         _adds_up(survey)
         if not survey.facts.tables.misread.any():
             _knows_the_trees(survey, path)
+
+
+@pytest.mark.parametrize("sample", SAMPLES[1::4], ids=lambda sample: sample.name)
+def test_a_check_in_several_windows_gives_the_same(sample: Sample, tmp_path: Path) -> None:
+    path = sample.make(tmp_path)
+    refused = () if sample.sound else (Qcow2Error,)
+    with suppress(*refused), surveyed(path) as whole, surveyed(path, memory=0) as cut:
+        assert sum_up(cut) == sum_up(whole)
+        assert (cut.uses.codes == whole.uses.codes).all()
+        assert cut.damaged.first(10**6).tolist() == whole.damaged.first(10**6).tolist()
+
+
+def test_stretches_that_nobody_uses_are_told_without_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcow2_dump.checks.space.survey._WINDOW", 64)
+    path = tmp_path / "disk.qcow2"
+    std_image().write_to(path)
+    os.truncate(path, path.stat().st_size + (300 << 16))
+    with surveyed(path) as survey:
+        pieces = list(survey.windows())
+        assert [first for first, _, _ in pieces[1:]] == [end for _, end, _ in pieces[:-1]]
+        assert pieces[-1][1] == survey.space.clusters
+        assert pieces[-1][2] is None
+        assert pieces[0][2] is not None
+        _adds_up(survey)
+        assert sum(sum_up(survey).parts.values()) == survey.space.length
+        survey.damaged.add(np.array([survey.space.clusters - 1]))
+        assert list(survey.windows())[-1][2] is not None
 
 
 def _has_users_where_there_are_references(survey: Survey) -> None:

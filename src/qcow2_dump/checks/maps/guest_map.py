@@ -1,11 +1,12 @@
 """The disk of the active layer, from its start to its end: what each part of it is mapped to."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.maps.guest_class import GuestClass
+from qcow2_dump.checks.maps.host_classes import HostClasses
 from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.extents import NO_HOST, Runs, merge_runs
@@ -16,7 +17,7 @@ from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.ondisk.mapping import ClusterType
 
-__all__ = ["Fragmentation", "GuestClass", "GuestExtents", "GuestMap", "map_guest"]
+__all__ = ["Fragmentation", "GuestExtents", "GuestMap", "map_guest"]
 
 # A run of at least so many clusters is compared with the host's classes by itself.
 _LONG = 256
@@ -24,17 +25,6 @@ _LONG = 256
 _UNIT = SECTOR_SIZE
 
 _HISTOGRAM = 64
-
-
-class GuestClass(IntEnum):
-    """What a part of the guest's disk is mapped to; UNKNOWN where nobody looked."""
-
-    UNALLOCATED = 0
-    ZERO = 1
-    DATA = 2
-    SHARED = 3
-    COMPRESSED = 4
-    UNKNOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +83,7 @@ class GuestMap:
 def map_guest(
     image: Image,
     tree: Tree,
-    host_classes: NDArray[np.uint8] | None,
+    host_classes: HostClasses | None,
     *,
     most_runs: int,
     most_extents: int,
@@ -101,8 +91,8 @@ def map_guest(
 ) -> GuestMap:
     """Walk a tree once, in memory that does not grow with the disk.
 
-    ``host_classes`` holds for each host cluster what its data is to the guest, a `GuestClass` and
-    `DAMAGED` (uint8), as many as the check counts; None where guest data lies in another file.
+    ``host_classes`` says of each host cluster what its data is to the guest; None where guest data
+    lies in another file.
     What lies behind the guest offset ``limit`` (bytes) is not looked at. Raises SourceError when
     the L1 table cannot be read at all.
     """
@@ -138,9 +128,7 @@ _OF_TYPE[ClusterType.COMPRESSED] = GuestClass.COMPRESSED
 class _Walk:
     """What is gathered from run to run."""
 
-    def __init__(
-        self, image: Image, host_classes: NDArray[np.uint8] | None, most_extents: int
-    ) -> None:
+    def __init__(self, image: Image, host_classes: HostClasses | None, most_extents: int) -> None:
         self._bits = image.geometry.cluster_bits
         self._classes = host_classes
         self._most_extents = most_extents
@@ -200,17 +188,17 @@ class _Walk:
         columns = (getattr(runs, name)[data] for name in ("start", "length", "host", "code"))
         self._extents.append(Runs(*columns))
 
-    def _add_long(self, host: int, length: int, classes: NDArray[np.uint8]) -> None:
+    def _add_long(self, host: int, length: int, classes: HostClasses) -> None:
         """A long piece of data, which most often is of one class."""
         first, last = host >> self._bits, (host + length - 1) >> self._bits
-        found = classes[first : last + 1]
+        found = classes.between(first, last + 1)
         if (found == found[0]).all():
             self._add(np.array([length], dtype=np.int64), found[:1])
             return
         edges = np.arange(first + 1, last + 1, dtype=np.int64) << self._bits
         self._add(np.diff(edges, prepend=host, append=host + length), found)
 
-    def _add_short(self, runs: Runs, guest: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+    def _add_short(self, runs: Runs, guest: NDArray[np.uint8], classes: HostClasses) -> None:
         """Pieces of any kind, of which data is cut at the clusters of the file."""
         if not len(runs):
             return
@@ -218,13 +206,14 @@ class _Walk:
         first = np.where(data, runs.host >> self._bits, 0)
         last = np.where(data, (runs.host + runs.length - 1) >> self._bits, 0)
         if (first == last).all():
-            guest[data] = classes[first[data]]
+            guest[data] = classes.of(first[data])
             self._add(runs.length, guest)
             return
         number = last - first + 1
         begin = np.cumsum(number) - number
         cluster = np.arange(int(number.sum())) + np.repeat(first - begin, number)
-        kind = np.where(np.repeat(data, number), classes[cluster], np.repeat(guest, number))
+        kind, mapped = np.repeat(guest, number), np.repeat(data, number)
+        kind[mapped] = classes.of(cluster[mapped])
         # Only where the class changes, or a run begins, there is anything to tell.
         head = np.ones(len(kind), dtype=np.bool_)
         np.not_equal(kind[1:], kind[:-1], out=head[1:])

@@ -8,6 +8,7 @@ import numpy as np
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.maps.guest_map import GuestMap, map_guest
+from qcow2_dump.checks.maps.host_classes import HostClasses
 from qcow2_dump.checks.maps.host_map import HostMap, map_host
 from qcow2_dump.checks.maps.structures import Structures, find_structures
 from qcow2_dump.checks.space.doubts import Doubt, doubts_of
@@ -63,7 +64,6 @@ class PictureMaker:
         host = map_host(
             self._survey.windows(),
             self._survey.damaged,
-            clusters=space.clusters,
             size=space.length,
             cluster_size=space.cluster_size,
             most_runs=_MOST_RUNS,
@@ -71,7 +71,7 @@ class PictureMaker:
         guest = map_guest(
             image,
             trees_of(image)[0],
-            None if image.header.has_data_file else host.guest_classes,
+            None if image.header.has_data_file else HostClasses(self._survey),
             most_runs=_MOST_RUNS,
             most_extents=_MOST_EXTENTS,
             limit=_walkable(self._facts),

@@ -16,25 +16,25 @@ from qcow2_dump.checks.mapping.entry_classes import l2_faults
 from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 
-__all__ = ["find_damage", "low_clusters"]
+__all__ = ["find_damage"]
 
 _TABLE_CODES = frozenset(code for code in RULES if code.startswith("l2."))
 
 
-def find_damage(facts: CheckFacts, damaged: BitSet) -> Iterator[int]:
+def find_damage(facts: CheckFacts, low: BitSet, damaged: BitSet) -> Iterator[int]:
     """Put the damaged clusters into a set of as many as `HostSpace.clusters`.
 
-    Yields the bytes of L2 tables read so far, if there is a reason to read any. Raises
-    SourceError when that fails.
+    ``low`` are the clusters whose stored refcount is lower than their references. Yields the bytes
+    of L2 tables read so far, if there is a reason to read any. Raises SourceError when that fails.
     """
     for code in facts.log.tallies:
         if RULES[code].severity is Severity.CORRUPTION:
             _add_listed(facts, code, damaged)
     _add(facts, damaged, facts.tables.offset[(facts.tables.invalid + facts.tables.unaligned) > 0])
-    for chunk in low_clusters(facts).chunks():
-        damaged.add(chunk)
+    for chunk in low.chunks():
+        damaged.add(chunk[chunk < damaged.size])
     if facts.log.places("cluster.shared") > len(facts.log.kept("cluster.shared")):
-        for chunk in facts.references.shared.chunks():
+        for chunk in facts.counted.shared.chunks():
             damaged.add(chunk[chunk < damaged.size])
     if any(
         facts.log.tallies[code].places > len(facts.log.kept(code))
@@ -59,17 +59,6 @@ def _add_listed(facts: CheckFacts, code: str, damaged: BitSet) -> None:
 def _add(facts: CheckFacts, damaged: BitSet, offsets: NDArray[np.int64]) -> None:
     indices = offsets >> facts.space.cluster_bits
     damaged.add(indices[indices < damaged.size])
-
-
-def low_clusters(facts: CheckFacts) -> BitSet:
-    """The clusters of the file whose stored refcount is lower than their references."""
-    found = BitSet(facts.space.clusters)
-    if facts.log.places("refcount.low", "refcount.overflow", "refcount.unreadable"):
-        for chunk in facts.stored.chunks(facts.space.clusters):
-            counted = facts.references.counts[chunk.first : chunk.end]
-            low = counted != 0 if chunk.values is None else chunk.values < counted
-            found.add(np.flatnonzero(low) + chunk.first)
-    return found
 
 
 def _walk(facts: CheckFacts, damaged: BitSet) -> Iterator[int]:

@@ -18,12 +18,14 @@ def allocated_free_bytes(survey: Survey) -> int | None:
         return None
     total = 0
     size, bits = survey.space.cluster_size, survey.space.cluster_bits
-    for first, kinds in survey.windows():
+    for first, behind, kinds in survey.windows():
+        start, end = first << bits, min(behind << bits, survey.space.length)
+        if kinds is None:
+            total += sum(stop - begin for begin, stop in source.data_ranges(start, end))
+            continue
         free = kinds == Kind.FREE
         if not free.any():
             continue
-        start = first << bits
-        end = min((first + len(kinds)) << bits, survey.space.length)
         below = np.append(0, np.cumsum(free)) * size
         ranges = source.data_ranges(start, end)
         for bounds in _in_pieces(ranges, start):

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.space.damage import low_clusters
 from qcow2_dump.checks.space.host_allocation import allocated_free_bytes
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.sums import Part, SpaceSums, TreeSums
 from qcow2_dump.checks.space.survey import Survey
-from qcow2_dump.checks.space.users import Use, trees_in
+from qcow2_dump.checks.space.users import NOBODY, Use, trees_in
 
 __all__ = ["sum_up"]
 
@@ -38,7 +37,7 @@ _USES = _STRUCTURES | _STATE | _CROWD
 
 def sum_up(survey: Survey) -> SpaceSums:
     """Add up a survey that has run. Raises SourceError when the image cannot be read."""
-    under = low_clusters(survey.facts)
+    under = survey.leaks.undercounted
     over = survey.leaks.overcounted
     of_codes = _bytes_of_codes(survey)
     stays = np.zeros_like(of_codes)
@@ -81,6 +80,14 @@ def _bytes_of_codes(survey: Survey, chosen: BitSet | None = None) -> NDArray[np.
         return found
     last = survey.space.clusters - 1
     for start, end in _windows(survey):
+        if chosen is not None and not chosen.any_in(start, end):
+            continue
+        if not survey.uses.any_in(start, end):
+            unused = end - start
+            if chosen is not None:
+                unused = int(np.count_nonzero(chosen.flags(start, end)))
+            found[NOBODY] += unused << survey.space.cluster_bits
+            continue
         codes = survey.uses.codes[start:end]
         if chosen is not None:
             codes = codes[chosen.flags(start, end)]
@@ -105,7 +112,11 @@ def _parts(survey: Survey) -> dict[Part, int]:
     size = survey.space.cluster_size
     counts = np.zeros(len(Kind), dtype=np.int64)
     behind, last = 0, Kind.FREE
-    for start, kinds in survey.windows():
+    for start, end, kinds in survey.windows():
+        if kinds is None:
+            counts[Kind.FREE] += end - start
+            last = Kind.FREE
+            continue
         counts += np.bincount(kinds, minlength=len(Kind))
         used = kinds[::-1] != Kind.FREE
         if used.any():

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.refcount_map import any_counts
 from qcow2_dump.checks.space.users import NOBODY, Users
 from qcow2_dump.ondisk import arrays
 
@@ -37,13 +38,16 @@ class UseMap:
         end = min(end, self.size)
         for start in range(first, end, _PIECE):
             stop = min(start + _PIECE, end)
-            piece = self.codes[start:stop]
-            if piece.any():
+            if self.any_in(start, stop):
                 whole = np.full(stop - start, code, dtype=np.int64)
                 self.claim_each(np.arange(start, stop), whole)
             else:
                 self._widen()
                 self.codes[start:stop] = code
+
+    def any_in(self, first: int, end: int) -> bool:
+        """Whether anybody uses any of the clusters ``first`` to ``end``, not included."""
+        return any_counts(self.codes[first:end])
 
     def claim(self, indices: NDArray[np.int64], code: int) -> None:
         """Add users to some clusters (int64, below ``size``); indices may repeat."""

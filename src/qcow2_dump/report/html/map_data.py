@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.maps.guest_map import GuestClass, GuestMap
+from qcow2_dump.checks.maps.guest_class import GuestClass
+from qcow2_dump.checks.maps.guest_map import GuestMap
 from qcow2_dump.checks.maps.host_map import HostMap
 from qcow2_dump.checks.maps.picture import Picture
 from qcow2_dump.checks.maps.runs import ClassRuns

@@ -1,0 +1,16 @@
+"""What a part of the guest's disk can be mapped to."""
+
+from enum import IntEnum
+
+__all__ = ["GuestClass"]
+
+
+class GuestClass(IntEnum):
+    """What a part of the guest's disk is mapped to; UNKNOWN where nobody looked."""
+
+    UNALLOCATED = 0
+    ZERO = 1
+    DATA = 2
+    SHARED = 3
+    COMPRESSED = 4
+    UNKNOWN = 5
