@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from qcow2_dump.cli.main import main
 from tests.builder.build import build
 from tests.builder.spec import Data, ImageSpec
 from tests.cli.running import run
@@ -27,6 +29,18 @@ def test_it_measures_and_succeeds_on_a_damaged_image_too(tmp_path: Path, image: 
         done = run(*words)
         assert done.returncode == 0
         assert done.stdout.endswith(f"next: qcow2-dump check {hurt}\n")
+
+
+def test_a_machine_without_enough_memory(
+    image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("qcow2_dump.operations.viewing_space.survey_image", starved)
+    for words in (["du"], ["map", "--picture"]):
+        assert main([*words, str(image)]) == 256 - errno.ENOMEM
+        assert capsys.readouterr().err.endswith("not enough memory\n")
 
 
 def test_json_and_csv(image: Path) -> None:
