@@ -71,7 +71,9 @@ class BitSet:
 
         Certain where ``end`` is a multiple of 8 or the end of the set.
         """
-        return bool(self._bytes[first >> 3 : (end + 7) >> 3].any())
+        if self._filled is None:
+            return False
+        return bool(self._filled[first >> 3 : (end + 7) >> 3].any())
 
     def __len__(self) -> int:
         if self._filled is None:

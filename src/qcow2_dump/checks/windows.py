@@ -20,9 +20,9 @@ _BASE = 48 << 20
 _SLOT = 48
 _TABLE = 160
 
-# Bits per cluster of the file, whatever the window: stored ones, leaks (2), what `KeptReferences`
+# Bits per cluster of the file, whatever the window: stored ones, leaks (3), what `KeptReferences`
 # keeps (3).
-_KEPT_BITS = 6
+_KEPT_BITS = 7
 # Bits per cluster of the window beside its counter: shared and compressed ones.
 _MARK_BITS = 2
 
