@@ -43,6 +43,15 @@ def test_a_machine_without_enough_memory(
         assert capsys.readouterr().err.endswith("not enough memory\n")
 
 
+def test_snapshots_whose_records_cannot_be_read_have_a_name(tmp_path: Path, image: Path) -> None:
+    cut = tmp_path / "cut.qcow2"
+    cut.write_bytes(image.read_bytes()[:112])
+    done = run("du", cut)
+    assert done.returncode == 0
+    assert "  snapshot[0]  " in done.stdout
+    assert '""' not in done.stdout
+
+
 def test_json_and_csv(image: Path) -> None:
     document = json.loads(run("du", "--json", image).stdout)
     assert document["schema"] == "qcow2-dump.du/1"

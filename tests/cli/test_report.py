@@ -1,5 +1,7 @@
 """`report`: which files it writes, which it leaves alone, and what it says."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -49,6 +51,19 @@ def test_the_image_itself_is_no_page(tmp_path: Path) -> None:
     before = image.read_bytes()
     assert run("report", image, "-o", image).returncode == 256 - 17
     assert image.read_bytes() == before
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.html"
+    os.mkfifo(pipe)
+    assert run("report", SOUND, "-o", pipe).returncode == 256 - errno.EEXIST
+    assert pipe.is_fifo()
+    done = run("report", SOUND, "-o", "-")
+    assert (done.returncode, done.stdout) == (256 - errno.EINVAL, "")
+    assert "not to standard output" in done.stderr
+    done = run("report", SOUND, "-o", f"{tmp_path}/none/")
+    assert done.returncode == 256 - errno.EISDIR
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

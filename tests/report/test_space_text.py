@@ -59,8 +59,8 @@ rich.qcow2: a file of 288 KiB, 304 KiB on disk
 DAMAGE = """\
   note: the image is damaged in 7 places: sums hold for what can still be
     reached
-  note: 2 pointers lead past the end of the file or between clusters, and are
-    not counted
+  note: 2 pointers lead past the end of the file or between clusters: what
+    belongs there is not counted
   note: 128 KiB have a refcount lower than their references: what deleting frees
     there is uncertain, and not counted
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +20,16 @@ _MODE = 0o666
 class PageFiles:
     """The page of a run, or its index and the pages beside it.
 
-    Raises SourceError (EEXIST) at once when anything is there that is no page of ours.
+    Raises SourceError at once when anything is there that is no page of ours (EEXIST), or when
+    the name is no file's.
     """
 
     def __init__(self, output: str, pages: int) -> None:
+        if output == "-":
+            reason = "a page goes into a file, not to standard output"
+            raise SourceError(errno.EINVAL, reason, output)
+        if output.endswith(os.sep):
+            raise SourceError(errno.EISDIR, os.strerror(errno.EISDIR), output)
         self.output = Path(output)
         self._pages = [self.output]
         if pages > 1:
@@ -55,6 +62,11 @@ class PageFiles:
 def _refuse_other_files(path: Path) -> None:
     """Whatever is overwritten has to be a page: it could be the image itself."""
     try:
+        # What is no file (a pipe, /dev/null) must neither be waited for nor be replaced.
+        if stat.S_ISDIR(mode := path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise FileExistsError(errno.EEXIST, "this is no file: a page would take its place")
         with path.open("rb") as file:
             found = file.read(_MARKED_WITHIN)
     except FileNotFoundError:

@@ -72,10 +72,12 @@ class TreeNames:
         self._records = [entry.record for entry in image.snapshot_table.entries]
 
     def name(self, tree: int) -> str:
-        """``active``, ``1 "monday"``."""
+        """``active``, ``1 "monday"``; ``snapshot[0]`` where the record tells neither."""
         if tree == 0:
             return "active"
         record = self._records[tree - 1]
+        if not record.id and not record.name:
+            return f"snapshot[{tree - 1}]"
         return f"{printable(record.id, 20)} {quoted(record.name, 40)}"
 
     def names(self, trees: tuple[int, ...], most: int = 4) -> str:
@@ -96,7 +98,7 @@ def doubt_words(doubt: Doubt, names: TreeNames) -> str:
         "damaged": f"the image is damaged in {counted(doubt.number, 'place')}: "
         "sums hold for what can still be reached",
         "lost": f"{counted(doubt.number, 'pointer leads', 'pointers lead')} past the end of the "
-        "file or between clusters, and are not counted",
+        "file or between clusters: what belongs there is not counted",
         "undercounted": f"{length} have a refcount lower than their references: "
         "what deleting frees there is uncertain, and not counted",
         "overcounted": f"{length} have a refcount higher than their references: "
