@@ -16,7 +16,7 @@ from qcow2_dump.checks.listing.shared import list_shared
 from qcow2_dump.checks.mapping.active_layer import ActiveLayer, WrongCopied
 from qcow2_dump.checks.mapping.entry_classes import EntryState
 from qcow2_dump.checks.trees import trees_of
-from qcow2_dump.errors import Qcow2Error
+from qcow2_dump.errors import FormatError
 from qcow2_dump.image.image import Image, open_image
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
@@ -170,8 +170,8 @@ def test_worked_examples(example: Example, tmp_path: Path) -> None:
     path = example.make().write_to(tmp_path / "t.qcow2")
     try:
         image = open_image(path)
-    except Qcow2Error:
-        pytest.skip("this image cannot be opened")
+    except FormatError:  # a header that cannot be interpreted, and nothing else
+        return
     with image:
         assert_the_same(image)
 
@@ -180,8 +180,8 @@ def test_worked_examples(example: Example, tmp_path: Path) -> None:
 def test_damaged_images(case: Case, tmp_path: Path) -> None:
     try:
         image = open_image(materialize(case, tmp_path))
-    except Qcow2Error:
-        pytest.skip("this image cannot be opened")
+    except FormatError:  # a header that cannot be interpreted, and nothing else
+        return
     with image:
         assert_the_same(image)
 

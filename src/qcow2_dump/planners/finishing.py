@@ -78,7 +78,8 @@ class Finisher:
             replaces_blocks=self.policy.rebuild,
             before=found,
         )
-        targets = RefcountTargets(found, drafted, self.policy, copied_out_of_reach(drafted))
+        pinned = copied_out_of_reach(found, drafted)
+        targets = RefcountTargets(found, drafted, self.policy, pinned)
         targets.replaced |= replaced or set()
         final = plan_refcounts(
             draft, found, drafted, targets, allocator, rebuild=self.policy.rebuild

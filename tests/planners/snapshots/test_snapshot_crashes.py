@@ -3,11 +3,13 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from qcow2_dump.checks.trees import trees_of
-from qcow2_dump.image.image import Image
+from qcow2_dump.errors import UnsafePlanError
+from qcow2_dump.image.image import Image, open_image
 from qcow2_dump.ondisk.mapping import EntryFlag
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Write
 from qcow2_dump.planners.checked import check_for_planning
@@ -20,6 +22,7 @@ from qcow2_dump.planners.snapshots.plans import (
 from qcow2_dump.storage.memory import MemorySource
 from tests.builder.build import build
 from tests.builder.spec import Compressed, Data, ImageSpec, SnapshotSpec, ZeroAlloc
+from tests.corpus.cases import all_cases, materialize
 
 SPEC = ImageSpec(
     cluster_bits=12,
@@ -100,3 +103,11 @@ def test_nothing_is_lost_by_a_crash(make: Callable[[Image], Proposal]) -> None:
                 assert isinstance(finding.value, int)
                 assert not finding.value & EntryFlag.COPIED
     assert not set(check_for_planning(Image(MemorySource(last))).result.tallies)
+
+
+def test_what_a_former_flag_stands_on_is_not_raised(tmp_path: Path) -> None:
+    """Its L1 table becomes the snapshot's, and is in force until the header is switched."""
+    name = "bitmaps-snapshots+snapshot-l1-offset+1"
+    path = materialize(next(case for case in all_cases() if case.name == name), tmp_path)
+    with open_image(path) as image, pytest.raises(UnsafePlanError, match="repaired first"):
+        plan_snapshot_apply(image, 0, can_grow=True)

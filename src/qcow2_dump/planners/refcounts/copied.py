@@ -56,14 +56,20 @@ def plan_copied(
     return planner.plan_l1() + planner.plan_l2()
 
 
-def copied_out_of_reach(drafted: Checked) -> BitSet:
-    """Clusters that active entries mark as COPIED in tables which cannot be written to.
+def copied_out_of_reach(found: Checked, drafted: Checked) -> BitSet:
+    """Clusters that active entries mark as COPIED where the flag cannot be cleared.
 
-    What lies in such a table may be no entries at all. While the flag stands, the refcount must
-    not leave 1.
+    These are entries of tables that may be no tables at all, and those of an L1 table that the
+    draft takes from the active layer: until it is switched, they are in force. While the flag
+    stands, the refcount must not leave 1.
     """
     facts = drafted.facts
     held = BitSet(facts.references.size)
+    if found.facts.trees[0].l1_offset != facts.trees[0].l1_offset:
+        former = found.facts.slots
+        raw = former.raw[former.active & ((former.raw & _COPIED) != _NONE)]
+        clusters = facts.cluster_indices(arrays.l1_offsets(raw))
+        held.add(clusters[(clusters > 0) & (clusters < held.size)])
     out = facts.tables.walked & (facts.tables.active != 0)
     if out.any():
         out &= ~flaggable_tables(facts, certain_references(facts))
