@@ -2,7 +2,7 @@
 
 import sys
 
-from qcow2_dump.cli.main import main
+from qcow2_dump.cli.process import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -3,10 +3,12 @@
 import json
 import sys
 from argparse import ArgumentTypeError
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
 
+import qcow2_dump
 from benchmarks import run as runner
 from benchmarks.measure import ProgramError, Run, measure
 from benchmarks.programs import FLOOR, OURS, PEER, Program
@@ -15,6 +17,7 @@ from benchmarks.sizes import format_size, parse_size
 from benchmarks.spec import FULL_SIZE
 
 ZERO = range(1)
+PACKAGE = Path(qcow2_dump.__path__[0])
 
 
 def python(source: str) -> list[str]:
@@ -96,6 +99,13 @@ def test_a_whole_benchmark(
     before = image.stat().st_mtime_ns
     assert runner.main(arguments) == 0
     assert image.stat().st_mtime_ns == before, "the same image was generated twice"
+
+
+def test_no_module_is_compiled_while_it_is_measured() -> None:
+    runner.compile_package()
+    modules = list(PACKAGE.rglob("*.py"))
+    assert modules
+    assert [path for path in modules if not Path(cache_from_source(str(path))).exists()] == []
 
 
 @pytest.mark.parametrize(
