@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Decimal", "Hexadecimal", "Piece", "Words", "rendered"]
 
-# Lines laid out at a time: enough for numpy, and still in the cache.
-_LINES = 4096
+# Lines laid out at a time: enough for numpy, and few enough to stay in the cache and in the heap.
+_LINES = 2048
 
 _Cells = NDArray[np.uint8]
 _Mask = NDArray[np.bool_]
@@ -78,16 +78,18 @@ def _part(rows: slice, pieces: tuple[Piece, ...]) -> str:
     """The text of some of the lines."""
     columns = [_cells(piece, rows) for piece in pieces]
     fixed = b"".join(c if isinstance(c, bytes) else bytes(c[0].shape[1]) for c in columns)
-    matrix = np.empty((rows.stop - rows.start, len(fixed)), np.uint8)
-    matrix[:] = np.frombuffer(fixed, np.uint8)
+    lines = np.full(rows.stop - rows.start, np.void(fixed))
+    matrix = lines.view(np.uint8).reshape(len(lines), len(fixed))
     at, ragged = 0, False
     for column in columns:
         if isinstance(column, bytes):
             at += len(column)
             continue
         cells, uneven = column
-        matrix[:, at : at + cells.shape[1]] = cells
-        at += cells.shape[1]
+        width = cells.shape[1]
+        # The characters of a row as one item: copied at once, not one by one.
+        matrix[:, at : at + width].view(f"V{width}")[:] = cells.view(f"V{width}")
+        at += width
         ragged |= uneven
     flat = matrix.reshape(-1)
     return str((flat[flat != 0] if ragged else flat).data, "utf-8")
@@ -126,8 +128,9 @@ def _hex_cells(
 ) -> tuple[_Cells, bool]:
     longest = max(digits, _hex_digits(highest))
     shortest = max(digits, _hex_digits(lowest))
-    stored = values.astype(">u8").view(np.uint8)
-    cells = _HEX_PAIRS[stored].view(np.uint8).reshape(len(values), 16)[:, 16 - longest :]
+    pairs = (longest + 1) // 2
+    stored = values.astype(">u8").view(np.uint8).reshape(len(values), 8)[:, 8 - pairs :]
+    cells = _HEX_PAIRS[stored].view(np.uint8)[:, 2 * pairs - longest :]
     for digit in range(shortest, longest):
         # Digit number `digit`, counted from the right, is a leading zero below 16**digit.
         cells[values < np.uint64(1 << 4 * digit), longest - 1 - digit] = 0
@@ -145,12 +148,14 @@ def _decimal_cells(
     groups = -(-max(longest, width) // 4)
     quads = np.empty((len(values), groups), np.uint32)
     rest = values
-    for group in reversed(range(groups)):
-        rest, low = np.divmod(rest, np.uint64(10_000))
-        quads[:, group] = _DECIMALS[low]
+    for group in range(groups - 1, 0, -1):
+        above = rest // np.uint64(10_000)
+        quads[:, group] = _DECIMALS[rest - above * np.uint64(10_000)]
+        rest = above
+    quads[:, 0] = _DECIMALS[rest]
     total = max(longest, width)
     cells = quads.view(np.uint8)[:, 4 * groups - total :]
     for digit in range(shortest, total):
-        above = values < np.uint64(10**digit) if digit < longest else slice(None)
-        cells[above, total - 1 - digit] = _SPACE if digit < width else 0
+        short = values < np.uint64(10**digit) if digit < longest else slice(None)
+        cells[short, total - 1 - digit] = _SPACE if digit < width else 0
     return cells, max(shortest, width) < longest
