@@ -8,9 +8,10 @@ import pytest
 
 from qcow2_dump.cli import classic, modern
 from qcow2_dump.cli.classic_options import OPTIONS, classic_page
+from qcow2_dump.cli.help_screen import help_lines
 from qcow2_dump.cli.main import main
 from qcow2_dump.cli.modern import SUBCOMMANDS, main_page, subcommand, subcommand_page
-from qcow2_dump.cli.pages import Page, help_lines
+from qcow2_dump.cli.pages import Page
 from qcow2_dump.cli.subcommand import option_entries
 from tests.cli.running import environment
 

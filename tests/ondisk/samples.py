@@ -1,6 +1,5 @@
 """Sound structures that the tests bend one field at a time."""
 
-from dataclasses import replace
 from typing import Any
 
 from qcow2_dump.ondisk.bitmaps import BitmapDirectoryEntry
@@ -29,7 +28,7 @@ V3 = Header(
 )
 """The header of a 64 MiB image as qemu-img 7.2 creates it."""
 
-V2 = replace(V3, version=2, header_length=72, padding=b"")
+V2 = V3._replace(version=2, header_length=72, padding=b"")
 
 SNAPSHOT = SnapshotRecord(
     l1_table_offset=0x80000,
@@ -56,4 +55,4 @@ BITMAP = BitmapDirectoryEntry(
 
 def v3(**changes: Any) -> Header:
     """A sound version 3 header with some fields changed."""
-    return replace(V3, **changes)
+    return V3._replace(**changes)

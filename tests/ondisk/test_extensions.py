@@ -1,6 +1,5 @@
 """Header extensions and the backing file name (section 1.4)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,9 +208,9 @@ def test_backing_file_name() -> None:
     assert backing_file_name(header.pack() + END + b"\xffasexyz", header) == b"\xffasex"
     assert backing_file_name(header.pack() + END + b"ba", header) == b"ba"
     assert backing_file_name(header.pack(), v3(backing_file_size=5)) is None
-    too_long = replace(header, backing_file_size=5000)
+    too_long = header._replace(backing_file_size=5000)
     assert backing_file_name(bytes(65536), too_long) == bytes(1023)
-    beyond = replace(header, backing_file_offset=70000)
+    beyond = header._replace(backing_file_offset=70000)
     assert backing_file_name(bytes(80000), beyond) == b""
 
 

@@ -1,7 +1,6 @@
 """Reading and writing of the header, field by field."""
 
 import struct
-from dataclasses import replace
 
 import pytest
 
@@ -178,7 +177,7 @@ def test_vm_state_starts_behind_the_disk() -> None:
 
 def test_pack_refuses_bytes_that_do_not_reach_to_header_length() -> None:
     with pytest.raises(ValueError, match="header_length asks for 120"):
-        replace(V3, header_length=120).pack()
+        V3._replace(header_length=120).pack()
 
 
 def test_data_file_and_samples() -> None:

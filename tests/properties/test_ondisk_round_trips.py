@@ -2,7 +2,6 @@
 
 import struct
 from contextlib import suppress
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +112,7 @@ SMALL = Header.unpack(
 @given(extensions)
 def test_extensions(wanted: list[Extension]) -> None:
     packed = pack_extensions(wanted)
-    header = replace(SMALL, cluster_bits=16)
+    header = SMALL._replace(cluster_bits=16)
     found = unpack_extensions(header.pack() + packed, header)
     assert found.cut_off is None
     assert found.end == 72 + len(packed)
@@ -125,7 +124,7 @@ def test_extensions(wanted: list[Extension]) -> None:
 
 @given(st.binary(max_size=440), u64, u32)
 def test_random_extension_areas_do_not_crash(area: bytes, backing: int, size: int) -> None:
-    header = replace(SMALL, backing_file_offset=backing % 600, backing_file_size=size)
+    header = SMALL._replace(backing_file_offset=backing % 600, backing_file_size=size)
     cluster = header.pack() + area
     found = parse_extensions(cluster, header)
     for extension in found.extensions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,7 @@ from qcow2_dump.image.image import Image
 __all__ = ["CheckFacts", "Region"]
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A stretch of the file that holds one metadata structure: offset and length in bytes.
 
     ``place`` is the file offset of the field that points to it; ``tree`` is the label of the

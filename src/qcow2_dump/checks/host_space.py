@@ -1,8 +1,7 @@
 """The image file as a row of host clusters, and QEMU's rule for what lies in it (section 8.2)."""
 
 import errno
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from qcow2_dump.errors import SourceError
 from qcow2_dump.image.image import Image
@@ -11,8 +10,7 @@ from qcow2_dump.ondisk.constants import MAX_HOST_CLUSTERS, SECTOR_SIZE
 __all__ = ["HostSpace"]
 
 
-@dataclass(frozen=True, slots=True)
-class HostSpace:
+class HostSpace(NamedTuple):
     """Lengths of the file: ``length`` in bytes, ``end`` rounded up to sectors, as QEMU sees it.
 
     ``clusters`` is the number of host clusters that exist at least in part.

@@ -5,7 +5,7 @@ saved, so its content means nothing; its clusters are allocated all the same.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,8 +142,7 @@ def bitmap_regions(facts: CheckFacts, directory: BitmapDirectory) -> Iterator[Re
             yield Region("bitmap_table", entry.table_offset, 8 * entry.table_size, item.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Some entries of bitmap tables that are not zero; arrays of one length.
 
     ``place`` is their file offset (int64), ``raw`` what they hold (uint64), ``item`` the position

@@ -1,13 +1,12 @@
 """How far a check has come."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Step", "steps_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """How far a stage has come: bytes of metadata done, out of all that it will read."""
 
     stage: str

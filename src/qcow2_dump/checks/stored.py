@@ -5,7 +5,7 @@ block means zeros, an unaligned or unreachable block cannot be read.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ _OFFSET_MASK = np.uint64(REFCOUNT_TABLE_OFFSET_MASK)
 _NO_BLOCKS = np.zeros(0, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
+class StoredChunk(NamedTuple):
     """The stored refcounts of the clusters ``first`` to ``end``, not included.
 
     ``values`` is an unsigned array of ``end - first`` refcounts, or None where all are zero.
@@ -42,8 +41,8 @@ class StoredChunk:
     first: int
     end: int
     values: NDArray[np.unsignedinteger] | None
-    missing: NDArray[np.int64] = field(default_factory=lambda: _NO_BLOCKS)
-    unreadable: NDArray[np.int64] = field(default_factory=lambda: _NO_BLOCKS)
+    missing: NDArray[np.int64] = _NO_BLOCKS
+    unreadable: NDArray[np.int64] = _NO_BLOCKS
 
 
 class StoredRefcounts:

@@ -4,7 +4,7 @@ What fits at once is counted in one walk over all tables. What does not is count
 window, with one walk for each: claims of clusters outside of the window are dropped.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.checks.facts import CheckFacts
 
@@ -30,8 +30,7 @@ _MARK_BITS = 2
 _STEP = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+class Windows(NamedTuple):
     """The windows of a file of ``clusters`` host clusters.
 
     ``room`` is what the counters and their marks may take in bytes, None for no limit.

@@ -1,7 +1,6 @@
 """What a command line asks for, as one value: the faces make it, and only `dispatch` acts on it."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from qcow2_dump.cli.pages import Page
 from qcow2_dump.operations.requests import ALL_TREES, DumpWhat
@@ -47,39 +46,33 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class HelpRequest:
+class HelpRequest(NamedTuple):
     """A page to print."""
 
     page: Page
 
 
-@dataclass(frozen=True, slots=True)
-class VersionRequest:
+class VersionRequest(NamedTuple):
     """The version of the program."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFieldsRequest:
+class HeaderFieldsRequest(NamedTuple):
     """The names, offsets and widths of the header's fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainRequest:
+class ExplainRequest(NamedTuple):
     """What a finding means; without a ``code``, all codes there are."""
 
     code: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
+class CompletionRequest(NamedTuple):
     """The completion script for a shell."""
 
     shell: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicView:
+class ClassicView(NamedTuple):
     """What the classic report shows; it decides nothing about what is found.
 
     ``what`` is the half of the metadata and ``snapshot`` selects the trees, as in `DumpRequest`;
@@ -92,8 +85,7 @@ class ClassicView:
     owners: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """A request and how its answer is shown. ``classic`` is None for the subcommands."""
 
     request: "Request"

@@ -14,7 +14,6 @@ from qcow2_dump.cli.asked import (
 )
 from qcow2_dump.cli.interrupted_notice import warn_of_interrupted
 from qcow2_dump.cli.output import Output
-from qcow2_dump.cli.pages import help_lines
 from qcow2_dump.operations.requests import (
     CheckRequest,
     DumpRequest,
@@ -157,4 +156,6 @@ def _tell(
         from qcow2_dump import __version__
 
         return _print([f"qcow2-dump {__version__}"])
+    from qcow2_dump.cli.help_screen import help_lines
+
     return _print(help_lines(request.page))

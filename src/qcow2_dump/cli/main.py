@@ -72,9 +72,9 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _print_main_page() -> None:
+    from qcow2_dump.cli.help_screen import help_lines
     from qcow2_dump.cli.modern import main_page
     from qcow2_dump.cli.output import Output
-    from qcow2_dump.cli.pages import help_lines
 
     output = Output()
     output.lines(help_lines(main_page()))

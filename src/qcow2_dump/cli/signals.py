@@ -1,7 +1,6 @@
 """SIGINT and SIGTERM as one exception, so that a run can still say how far it came."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,10 +24,10 @@ def stop_on_signals() -> Iterator[None]:
 
     The handlers are put back afterwards; in any thread but the main one nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = [(number, signal.signal(number, _stop)) for number in _STOPPING]
+    try:
+        before = [(number, signal.signal(number, _stop)) for number in _STOPPING]
+    except ValueError:  # not the main thread
+        before = []
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ A repair takes away reasons for doubt: once a mapping is mended, nothing in the 
 more that some leaked clusters might have belonged there. Undo files remember it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["NO_LEFTOVERS", "Leftovers", "Ranges"]
 
@@ -12,8 +12,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Ranges of the file in bytes: ``(start, end)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leftovers:
+class Leftovers(NamedTuple):
     """Leaked clusters of earlier changes.
 
     ``kept`` are those that a repair took for possible guest data, ``replaced`` those of structures

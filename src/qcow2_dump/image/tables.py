@@ -3,7 +3,7 @@
 A pointer that makes no sense gives an empty table; what is wrong with it is judged elsewhere.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.errors import FormatError, SourceError
 from qcow2_dump.ondisk.bitmaps import BitmapDirectoryEntry, unpack_bitmap_entry
@@ -33,8 +33,7 @@ __all__ = [
 _LONGEST_RECORD = 40 + 1024 + 2 * 65_535 + 8
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotEntry:
+class SnapshotEntry(NamedTuple):
     """A snapshot record, its position in the table and its file offset in bytes."""
 
     position: int
@@ -42,8 +41,7 @@ class SnapshotEntry:
     record: SnapshotRecord
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotTable:
+class SnapshotTable(NamedTuple):
     """The records that could be read.
 
     ``length`` is what the table occupies in bytes: up to the end of the last record, without
@@ -57,8 +55,7 @@ class SnapshotTable:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapItem:
+class BitmapItem(NamedTuple):
     """A bitmap directory entry, its position and its file offset in bytes."""
 
     position: int
@@ -66,8 +63,7 @@ class BitmapItem:
     entry: BitmapDirectoryEntry
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapDirectory:
+class BitmapDirectory(NamedTuple):
     """The entries that could be read; ``problem`` says in a line why there are not more."""
 
     extension: BitmapsExtension

@@ -1,10 +1,9 @@
 """Persistent dirty bitmaps: directory entries and table entries (format section 6)."""
 
-import dataclasses
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from qcow2_dump.errors import FormatError
 from qcow2_dump.ondisk.constants import (
@@ -36,8 +35,7 @@ _LOADABLE_FLAGS = int(BitmapFlag.IN_USE | BitmapFlag.AUTO)
 _FIXED = struct.Struct(">QIIBBHI")
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapDirectoryEntry:
+class BitmapDirectoryEntry(NamedTuple):
     """One bitmap: ``table_offset`` in bytes, ``table_size`` in entries, an untrusted name."""
 
     table_offset: int
@@ -204,7 +202,7 @@ def _table_rules(
         broken = _refused("bitmap-table-offset", "table_offset", 0, offset, expected)
         # QEMU does not read the table of a bitmap in use, and so misses that it cannot.
         unread = entry.in_use and offset and geometry.is_aligned(offset)
-        yield dataclasses.replace(broken, refused=not unread)
+        yield broken._replace(refused=not unread)
     if not 1 <= size <= most:
         yield _refused("bitmap-table-size", "table_size", 8, size, f"1 to {most} entries")
     elif not entry.in_use and _loadable_granularity(entry):

@@ -5,8 +5,7 @@ Names and formats are untrusted bytes; whoever shows them decodes them.
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from qcow2_dump.errors import FormatError
 from qcow2_dump.ondisk.constants import MAX_BACKING_NAME, ExtensionType
@@ -22,8 +21,7 @@ _BITMAPS = struct.Struct(">IIQQ")
 _CRYPTO = struct.Struct(">QQ")
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """One extension: its type, the file offset of its 8-byte head, and its data."""
 
     type: int
@@ -39,8 +37,7 @@ class Extension:
             return f"{self.type:#010x}"
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureName:
+class FeatureName(NamedTuple):
     """What an image calls a feature bit: ``word`` is 0 incompatible, 1 compatible, 2 autoclear."""
 
     word: int
@@ -59,8 +56,7 @@ class FeatureName:
         return bytes((self.word, self.bit)) + self.name.ljust(FEATURE_NAME_LENGTH - 2, b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapsExtension:
+class BitmapsExtension(NamedTuple):
     """Where the bitmap directory lies (section 6.1); sizes and offsets in bytes."""
 
     nb_bitmaps: int
@@ -82,8 +78,7 @@ class BitmapsExtension:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CryptoHeader:
+class CryptoHeader(NamedTuple):
     """Where the LUKS header lies (section 7); both in bytes."""
 
     offset: int
@@ -117,8 +112,7 @@ def extensions_end(header: Header) -> int:
     return header.cluster_size
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionList:
+class ExtensionList(NamedTuple):
     """What ``unpack_extensions`` found.
 
     ``end`` is the file offset just behind what was understood, end marker included.

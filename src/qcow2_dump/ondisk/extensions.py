@@ -1,6 +1,6 @@
 """The extension area read leniently (section 1.4), and the names of its records in one place."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.ondisk.constants import ExtensionType
 from qcow2_dump.ondisk.extension_records import (
@@ -32,8 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionArea:
+class ExtensionArea(NamedTuple):
     """The extensions of an image, and what is wrong with them.
 
     ``extensions`` holds what could be read, up to the first head that does not fit, without

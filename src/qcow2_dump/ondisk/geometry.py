@@ -1,12 +1,11 @@
 """Numbers that follow from the cluster size, the refcount width and the kind of L2 entries."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.ondisk.constants import DEFAULT_REFCOUNT_ORDER, SECTOR_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(NamedTuple):
     """The derived numbers of an image (format section 2.1).
 
     ``cluster_bits`` is 9..21, ``refcount_order`` 0..6. Sizes and offsets are bytes unless

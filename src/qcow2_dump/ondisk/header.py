@@ -1,7 +1,6 @@
 """The image header (format section 1.1): one field table serves reading, writing and showing."""
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from qcow2_dump.errors import FormatError, NotQcow2Error, UnsupportedError
 from qcow2_dump.ondisk.constants import (
@@ -21,8 +20,7 @@ from qcow2_dump.ondisk.constants import (
 from qcow2_dump.ondisk.geometry import Geometry
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderField:
+class HeaderField(NamedTuple):
     """One integer of the header: where it lies and what it means.
 
     ``offset`` and ``width`` are bytes; ``since`` is the version that has the field, and
@@ -81,8 +79,7 @@ def _stored_length(version: int, header_length: int, cluster_size: int) -> int:
     return V3_MIN_HEADER_LENGTH
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The header with every field by its name in the format description.
 
     Version 2 is filled with what it stands for: no features, refcount_order 4,

@@ -12,9 +12,8 @@ bits    L1 entry              L2 entry, not compressed
 ======  ====================  =========================================================
 """
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Self
+from typing import NamedTuple, Self
 
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 
@@ -70,8 +69,7 @@ def subcluster_conflict(bitmap: int) -> int:
     return (bitmap >> 32) & bitmap & SUBCLUSTER_ALLOCATED_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class CompressedDescriptor:
+class CompressedDescriptor(NamedTuple):
     """Where a compressed stream lies (format section 2.4).
 
     ``offset`` is a byte offset of any alignment, ``extra_sectors`` counts the 512-byte
@@ -108,8 +106,7 @@ class CompressedDescriptor:
         return range(self.offset >> cluster_bits, last + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class L1Entry:
+class L1Entry(NamedTuple):
     """One L1 entry as stored; unknown bits are kept, so packing gives the same bytes back."""
 
     raw: int
@@ -146,8 +143,7 @@ class L1Entry:
         return self.raw & L1_RESERVED_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class L2Entry:
+class L2Entry(NamedTuple):
     """One L2 entry as stored, with the subcluster bitmap of an extended one (else 0)."""
 
     raw: int

@@ -1,10 +1,9 @@
 """How a rule of the format that a structure breaks is told: as a value, never as an exception."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenRule:
+class BrokenRule(NamedTuple):
     """One field that breaks one rule.
 
     ``offset`` is the file offset of the field for the header and its extensions, and counts

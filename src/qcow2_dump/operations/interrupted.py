@@ -5,7 +5,6 @@ more loaded.
 """
 
 import os
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from qcow2_dump.errors import InterruptedChangeError
@@ -95,6 +94,8 @@ def what_to_do(known: "UndoFile", image: str) -> str:
 
 def _to_type(subcommand: str, image: str, *options: str) -> str:
     """A command on an image, quoted for a shell."""
+    from shlex import quote
+
     operand = f"./{image}" if image.startswith("-") else image
     return " ".join(["qcow2-dump", subcommand, *map(quote, (operand, *options))])
 

@@ -4,7 +4,7 @@ Advice never tells anyone to free a cluster that may be guest data, and never to
 image before the cause of the damage has been looked at.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.checks.catalogue import RULES, Impact, Severity
 from qcow2_dump.checks.findings import Finding
@@ -60,8 +60,7 @@ _CHECK_AGAIN = (
 _ALL_COVERS = frozenset({"--errors", "--leaks", "--all"})
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(NamedTuple):
     """``sentences`` for a person to read, then ``commands`` to type, both in order."""
 
     sentences: tuple[str, ...]

@@ -5,7 +5,7 @@ that help: which entry, where in the file, and which part of the guest's disk.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2_dump.checks.findings import Claimant, Finding
 from qcow2_dump.checks.trees import tree_label
@@ -69,8 +69,7 @@ class Trees:
         return -1 if tree == "active" else self._positions.get(tree, len(self._positions))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One line of places: what, and which part of the guest's disk, and who reaches it.
 
     ``findings`` are those that it stands for, in order.

@@ -1,7 +1,6 @@
 """Colours for a terminal. Whether there are any is decided by who asks for the report."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # who has a verdict or a severity to show has imported them already
     from qcow2_dump.checks.rule import Severity
@@ -13,8 +12,7 @@ _RED, _GREEN, _YELLOW = "31", "32", "33"
 _BOLD, _DIM = "1", "2"
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """Marks words up, or leaves them as they are."""
 
     color: bool = False

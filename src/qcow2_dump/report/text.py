@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from qcow2_dump.checks.catalogue import RULES, Rule, Severity
 from qcow2_dump.checks.findings import Finding
@@ -28,13 +28,12 @@ _SAID_BY_HEADLINE = frozenset({"header.dirty", "header.corrupt-flag"})
 _OWNERS_MATTER = frozenset({"cluster.shared", "refcount.block-shared", "refcount.overflow"})
 
 
-@dataclass(frozen=True, slots=True)
-class TextOptions:
+class TextOptions(NamedTuple):
     """How much to show: each finding, the tables of counts; and whether in colour."""
 
     errors: bool = False
     statistics: bool = False
-    style: Style = field(default_factory=Style)
+    style: Style = Style()
 
 
 def check_report(checked: ImageChecked, image: Image, options: TextOptions) -> Iterator[str]:

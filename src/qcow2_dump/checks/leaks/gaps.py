@@ -8,6 +8,7 @@ whole sectors, as a lost write leaves them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,7 @@ def _whole_tables(facts: CheckFacts) -> Iterator[tuple[NDArray[np.int64], NDArra
         yield batch, raw
 
 
-@dataclass(frozen=True, slots=True)
-class _RowGaps:
+class _RowGaps(NamedTuple):
     """The unallocated gaps of some tables, arrays of one length.
 
     ``end`` is the position of the used entry behind a gap among rows of ``width`` entries, the

@@ -5,8 +5,8 @@ bits clear, or to a compressed stream. What a lost table leads to is leaked as w
 else refers to it.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ _STRIDE = 8
 _ENOUGH = 16
 
 
-@dataclass(frozen=True, slots=True)
-class TableLooks:
+class TableLooks(NamedTuple):
     """What some clusters look like, bool[clusters] each.
 
     ``table``: a lost table by rule (c). ``pure``: every entry seen leads into the file, so that

@@ -5,7 +5,7 @@ what is not looked at counts as an orphan.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ _SHORT = frozenset({"l1", "snapshot_table", "bitmap_directory", "bitmap_table"})
 _MOST_SLACKS = 1 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class LeakContents:
+class LeakContents(NamedTuple):
     """What the unreferenced leaks hold, as sets of host clusters.
 
     ``tables`` read as lost tables, ``blank`` ones are holes or all zeros, ``unread`` ones were

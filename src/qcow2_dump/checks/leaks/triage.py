@@ -5,7 +5,8 @@ guest's data was lost. As long as anything in the image speaks for the second, n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,7 @@ UNUSABLE = (
 """Findings after which a leak may be what a lost or unread entry led to: rule (a)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeakJudgement:
+class LeakJudgement(NamedTuple):
     """Which leaks may be guest data.
 
     ``doubts`` are the reasons, in words, to keep every leak, ``unstored`` and ``unread`` reasons

@@ -1,7 +1,6 @@
 """The entries of some tables that hold anything, without a copy where all of them do."""
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ __all__ = ["HeldEntries", "count_held"]
 _LONG_ROW = 512
 
 
-@dataclass(frozen=True, slots=True)
-class HeldEntries:
+class HeldEntries(NamedTuple):
     """The host offsets (uint64) that are not 0, row by row.
 
     ``counts`` is their number in each row (int64), ``clusters`` the host clusters that they lie in

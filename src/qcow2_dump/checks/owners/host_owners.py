@@ -75,7 +75,7 @@ def _unbounded(facts: CheckFacts) -> CheckFacts:
     Which tables are read does not change: past the end of the real file there are none.
     """
     claim_regions(facts)
-    space = replace(facts.space, length=MAX_FILE_OFFSET, end=MAX_FILE_OFFSET)
+    space = facts.space._replace(length=MAX_FILE_OFFSET, end=MAX_FILE_OFFSET)
     return replace(facts, space=space, claimed_blocks=facts.stored.offsets != 0)
 
 

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +26,7 @@ _PARTS_AHEAD = 8
 _FEWEST_COLUMNS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class L2Batch:
+class L2Batch(NamedTuple):
     """Some L2 tables, or the same part of them, as one array.
 
     ``tables`` are their positions in `L2Tables` (int64[rows]); ``entries`` is uint64[rows,
