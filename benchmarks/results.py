@@ -43,9 +43,10 @@ twice, and syncs them each time."""
 _CASE_WORDS = """\
 ## Cases
 
-Medians of {rounds} interleaved runs, process start included; images in the page cache. Peak memory
-is the highest of all runs; below some 20 MB it is the runner's own. Reads are all calls that read,
-those that load the program among them."""
+Medians of {rounds} interleaved runs, process start included; modules are compiled, as they are once
+the program is installed; images in the page cache. Peak memory is the highest of all runs; below
+some 20 MB it is the runner's own. Reads are all calls that read, those that load the program among
+them."""
 
 _TARGET_WORDS = """\
 ## Targets
