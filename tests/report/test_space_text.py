@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from qcow2_dump.checks.space.doubts import Doubt
 from qcow2_dump.checks.space.measured import Measured
 from qcow2_dump.image.image import Image, open_image
+from qcow2_dump.image.resolver import NeverLook
 from qcow2_dump.operations.requests import DuRequest
 from qcow2_dump.operations.viewing_space import measure
 from qcow2_dump.report.bars import bar
@@ -20,34 +25,36 @@ from qcow2_dump.report.space_document import DuDocument
 from qcow2_dump.report.space_json import du_document, du_rows, to_line
 from qcow2_dump.report.space_text import space_text
 from qcow2_dump.report.units import share
+from qcow2_dump.storage.memory import MemorySource
 from scripts.generate_docs import DOCS
 from scripts.json_schema import schema_of
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
-from tests.builder.spec import Data, ImageSpec, SnapshotSpec
+from tests.builder.spec import Compressed, Data, ImageSpec, SnapshotSpec
 from tests.cli.transcripts import damaged, rich
 
 TEXT = """\
 rich.qcow2: a file of 288 KiB, 304 KiB on disk
 
-  what fills the file                          bytes            share
-  bitmaps                                     65,536   64 KiB  22.2 %  █████████
-  L1 tables                                   49,152   48 KiB  16.7 %  ██████▊
-  L2 tables                                   32,768   32 KiB  11.1 %  ████▌
-  refcount table and blocks                   32,768   32 KiB  11.1 %  ████▌
-  data shared with snapshots                  32,768   32 KiB  11.1 %  ████▌
-  data only snapshots hold                    32,768   32 KiB  11.1 %  ████▌
-  header                                      16,384   16 KiB   5.6 %  ██▎
-  snapshot table                              16,384   16 KiB   5.6 %  ██▎
-  unused beside compressed data               15,360   15 KiB   5.2 %  ██
-  compressed data                              1,024    1 KiB   0.3 %  ▏
-  the whole file                             294,912  288 KiB
-  free, but kept on disk by the file system    8,192    8 KiB
+  what fills the file              bytes            share
+  bitmaps                         65,536   64 KiB  22.2 %  █████████████████████
+  L1 tables                       49,152   48 KiB  16.7 %  ███████████████▊
+  L2 tables                       32,768   32 KiB  11.1 %  ██████████▌
+  refcount table and blocks       32,768   32 KiB  11.1 %  ██████████▌
+  data shared with snapshots      32,768   32 KiB  11.1 %  ██████████▌
+  data only snapshots hold        32,768   32 KiB  11.1 %  ██████████▌
+  header                          16,384   16 KiB   5.6 %  █████▎
+  snapshot table                  16,384   16 KiB   5.6 %  █████▎
+  unused beside compressed data   15,360   15 KiB   5.2 %  ████▉
+  compressed data                  1,024    1 KiB   0.3 %  ▎
+  the whole file                 294,912  288 KiB
+  free, but kept on disk           8,192    8 KiB
 
-                       virtual size  referenced  shared  exclusive  freed if deleted
-  2 "tuesday\\x1b[31m"       256 KiB      96 KiB  32 KiB     64 KiB            64 KiB
-  active                    256 KiB      80 KiB  64 KiB     16 KiB                 -
-  1 "monday"                256 KiB      80 KiB  64 KiB     16 KiB            16 KiB
+                       virtual                                 freed if
+                          size  referenced  shared  exclusive   deleted
+  2 "tuesday\\x1b[31m"  256 KiB      96 KiB  32 KiB     64 KiB    64 KiB  ███████
+  active               256 KiB      80 KiB  64 KiB     16 KiB         -  █▊
+  1 "monday"           256 KiB      80 KiB  64 KiB     16 KiB    16 KiB  █▊
 
    freed  only together  deleting
   80 KiB              -  1 "monday", 2 "tuesday\\x1b[31m"
@@ -160,3 +167,73 @@ def test_bars(value: int, unicode: bool, shown: str) -> None:
 )
 def test_shares(part: int, shown: str) -> None:
     assert share(part, 100_000) == shown
+
+
+_NAMES = st.text("a日\u0301 -/e\x1b\u202e😀", max_size=60) | st.text(max_size=60)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    columns=st.integers(20, 200),
+    unicode=st.booleans(),
+    path=_NAMES,
+    ids=st.lists(_NAMES.filter(bool), min_size=1, max_size=3),
+    name=_NAMES,
+)
+def test_nothing_is_wider_than_the_terminal(
+    columns: int, unicode: bool, path: str, ids: list[str], name: str
+) -> None:
+    snapshots = tuple(SnapshotSpec(each, name, vm_state_size=1 << 16) for each in ids)
+    content = {0: Data(1), 1: Compressed(2)}
+    built = build(ImageSpec(content=content, virtual_size=(1 << 36) - 512, snapshots=snapshots))
+    built.set_l2(0, 3, 1 << 50)
+    data = built.data.to_bytes()
+    with Image(MemorySource(data, path), NeverLook()) as image:
+        found = measure(image, DuRequest(image=path, sets=True, without=("snapshot[0]",)))
+    found = replace(found, doubts=[*found.doubts, Doubt("unreadable-tree", tree=1)])
+    paper = Paper(columns, unicode)
+    shown = list(space_text(found, image, paper))
+    assert shown.pop().startswith("  next: ")
+    for line in shown:
+        assert sum(map(terminal_columns, line)) <= columns, line
+        assert line.isprintable()
+        assert unicode or line.isascii()
+    bars = [line for line in shown if line.endswith("█" if unicode else "#")]
+    assert len(bars) >= 2 * (columns >= 60)
+
+
+def terminal_columns(character: str) -> int:
+    """What a terminal takes for a character, as POSIX's wcwidth says it."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def test_names_are_whole_where_there_is_no_terminal() -> None:
+    long = "a name of many words " * 10
+    snapshots = (SnapshotSpec("1", long), SnapshotSpec("2", "短い名前"))
+    built = build(ImageSpec(content={0: Data(1)}, virtual_size=1 << 20, snapshots=snapshots))
+    found, image = measured(built, "t.qcow2", sets=True)
+    endless = text(found, image, Paper(80, endless=True))
+    assert f'  1 "{long}"  ' in endless
+    assert "freed if" in endless
+    assert "█" in endless
+    for columns in (30, 80):
+        cut = text(found, image, Paper(columns))
+        assert long not in cut
+        assert '1 "a name' in cut
+        assert '…"' in cut
+        assert '2 "短い名前"' in cut
+    assert '2 "\\u77ed' in text(found, image, Paper(80, unicode=False))
+
+
+def test_a_narrow_terminal_has_a_line_for_each_number() -> None:
+    found, image = measured(rich(), "rich.qcow2")
+    shown = text(found, image, Paper(30)).splitlines()
+    at = shown.index("  active")
+    assert shown[at + 1 : at + 3] == [
+        "    virtual size     256 KiB",
+        "    referenced        80 KiB",
+    ]

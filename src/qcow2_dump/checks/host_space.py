@@ -37,6 +37,11 @@ class HostSpace(NamedTuple):
         """Bytes of a cluster."""
         return 1 << self.cluster_bits
 
+    @property
+    def missing(self) -> int:
+        """Bytes by which the last cluster is cut short."""
+        return (self.clusters << self.cluster_bits) - self.length
+
     def is_beyond(self, offset: int, length: int) -> bool:
         """Whether a region lies so far out that QEMU does not count it at all.
 

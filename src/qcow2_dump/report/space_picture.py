@@ -13,6 +13,7 @@ from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.report.commands import command, path
 from qcow2_dump.report.escape import printable
+from qcow2_dump.report.fitting import end_within, width, wrapped
 from qcow2_dump.report.paper import Paper
 from qcow2_dump.report.space_words import DAMAGED, LOOKS, Look
 from qcow2_dump.report.units import share, size
@@ -24,8 +25,9 @@ _FEWEST_ROWS = 4
 _FEWEST_COLUMNS = 8
 # Two lines above the cells, three blank lines, the advice, the prompt.
 _OTHER_LINES = 7
-# Where columns are this few, they are all cells.
+# Where columns are this few, they are all cells, and what stands above takes more lines.
 _NARROW = 48
+_MORE_LINES = 3
 
 
 def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
@@ -34,7 +36,8 @@ def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
     label = len(f"{length:#x}") + len(_GAP) if paper.columns >= _NARROW else 0
     columns = max(_FEWEST_COLUMNS, paper.columns - label - len(_GAP))
     legend = list(_legend(survey, paper))
-    rows = max(_FEWEST_ROWS, lines - len(legend) - _OTHER_LINES)
+    others = len(legend) + _OTHER_LINES + (0 if label else _MORE_LINES)
+    rows = max(_FEWEST_ROWS, lines - others)
     cells = survey.host_map(rows * columns)
     yield from _heading(survey, cells, paper)
     yield ""
@@ -51,20 +54,20 @@ def picture(survey: Survey, paper: Paper, lines: int) -> Iterator[str]:
 
 
 def _heading(survey: Survey, cells: Cells, paper: Paper) -> Iterator[str]:
-    """What is drawn, and what a character stands for: one line, or two where that is long."""
-    name, length = printable(survey.facts.image.name), size(survey.space.length)
+    """What is drawn, and what a character stands for: one line, or several where that is long."""
+    name, length = paper.text(printable(survey.facts.image.name)), size(survey.space.length)
     most = int(np.diff(cells.bounds).max()) if len(cells) else 1
     held = size(most << survey.space.cluster_bits)
     stands = f"one cluster ({held})"
     if most > 1:
         stands = f"{held} ({most:,} clusters), shown as what most of it is"
     about = f"a character is {stands}"
-    heading = f"{paper.style.strong(name)}: {length}"
-    if len(f"{name}: {length}; {about}") <= paper.columns:
-        yield f"{heading}; {about}"
-    else:
-        yield heading
-        yield f"{_GAP}{about}"
+    if paper.endless or width(f"{name}: {length}; {about}") <= paper.columns:
+        yield f"{paper.style.strong(name)}: {length}; {about}"
+        return
+    short = end_within(name, paper.columns - len(f": {length}"), paper.text("…"))
+    yield f"{paper.style.strong(short)}: {length}"
+    yield from wrapped(about, paper.columns, _GAP, _GAP)
 
 
 def _looks(cells: Cells) -> list[Look]:
@@ -88,19 +91,29 @@ def _character(look: Look, paper: Paper) -> str:
 
 
 def _legend(survey: Survey, paper: Paper) -> Iterator[str]:
-    """What there is in the file, each with its share, in as many columns as fit."""
-    whole = survey.host_map(1)
-    shares = whole.shares.sum(axis=0).tolist()
-    entries = [(LOOKS[kind], share(shares[kind], whole.length)) for kind in Kind if shares[kind]]
+    """What there is in the file, each with its share in bytes, in as many columns as fit."""
+    length, held = survey.space.length, survey.bytes_of_kinds().tolist()
+    entries = [(LOOKS[kind], share(held[kind], length)) for kind in Kind if held[kind]]
     if survey.damaged:
-        entries.append((DAMAGED, share(len(survey.damaged), whole.length)))
+        entries.append((DAMAGED, share(survey.bytes_in(survey.damaged), length)))
     words = max(len(look.words) for look, _ in entries)
-    width = words + max(len(part) for _, part in entries) + 2 + len(_GAP)
-    beside = max(1, (paper.columns - len(_GAP)) // (width + len(_GAP)))
-    high = -(-len(entries) // beside)
+    column = len("X ") + words + len(_GAP) + max(len(part) for _, part in entries)
+    beside = (paper.columns - len(_GAP)) // (column + len(_GAP))
+    if len(_GAP) + column > paper.columns:
+        yield from _narrow_legend(entries, paper)
+        return
+    high = -(-len(entries) // max(1, beside))
     for line in range(high):
         parts = []
         for look, part in entries[line::high]:
             mark = paper.style.painted(_character(look, paper), *look.color)
-            parts.append(f"{mark} {look.words:<{words}}{part:>{width - words - 2}}")
+            parts.append(f"{mark} {look.words:<{words}}{part:>{column - words - 2}}")
         yield _GAP + _GAP.join(parts)
+
+
+def _narrow_legend(entries: list[tuple[Look, str]], paper: Paper) -> Iterator[str]:
+    """The same, each in a paragraph of its own."""
+    for look, part in entries:
+        first, *others = wrapped(f"{look.words} {part}", paper.columns - 2 * len(_GAP))
+        yield f"{_GAP}{paper.style.painted(_character(look, paper), *look.color)} {first}"
+        yield from (f"{_GAP * 2}{line}" for line in others)

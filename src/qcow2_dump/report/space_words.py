@@ -10,9 +10,17 @@ from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.sums import Part
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import printable, quoted
+from qcow2_dump.report.fitting import longest_within
+from qcow2_dump.report.paper import Paper
 from qcow2_dump.report.units import counted, size
 
 __all__ = ["DAMAGED", "LOOKS", "PART_WORDS", "Look", "TreeNames", "doubt_words"]
+
+# Characters of an ID and of a name in a line of text; what QEMU takes of either.
+_ID, _NAME = 20, 40
+_WHOLE = 255
+# Of several trees so many are named.
+_NAMED = 4
 
 
 class Look(NamedTuple):
@@ -72,19 +80,41 @@ class TreeNames:
         self._records = [entry.record for entry in image.snapshot_table.entries]
 
     def name(self, tree: int) -> str:
-        """``active``, ``1 "monday"``; ``snapshot[0]`` where the record tells neither."""
+        """``active``, ``1 "monday"``; ``snapshot[0]`` where the record tells neither.
+
+        Long names are cut to what a line of text bears.
+        """
+        return self._name(tree, _ID, _NAME)
+
+    def on_paper(self, tree: int, paper: Paper, columns: int) -> str:
+        """The name in at most so many columns (9 or more); on endless paper all that QEMU takes."""
+        if paper.endless:
+            return paper.text(self._name(tree, _WHOLE, _WHOLE))
+        return longest_within(
+            columns, lambda most: paper.text(self._name(tree, min(_ID, most), most)), _WHOLE
+        )
+
+    def names(self, trees: tuple[int, ...]) -> str:
+        """Several trees: the first few, and how many more there are."""
+        return _some([self.name(tree) for tree in trees[:_NAMED]], len(trees) - _NAMED)
+
+    def names_on_paper(self, trees: tuple[int, ...], paper: Paper, columns: int) -> str:
+        """Several trees, each in at most so many columns."""
+        shown = [self.on_paper(tree, paper, columns) for tree in trees[:_NAMED]]
+        return _some(shown, len(trees) - _NAMED)
+
+    def _name(self, tree: int, most_of_id: int, most_of_name: int) -> str:
         if tree == 0:
             return "active"
         record = self._records[tree - 1]
         if not record.id and not record.name:
             return f"snapshot[{tree - 1}]"
-        return f"{printable(record.id, 20)} {quoted(record.name, 40)}"
+        return f"{printable(record.id, most_of_id)} {quoted(record.name, most_of_name)}"
 
-    def names(self, trees: tuple[int, ...], most: int = 4) -> str:
-        """Several trees: the first few, and how many more there are."""
-        shown = ", ".join(self.name(tree) for tree in trees[:most])
-        more = len(trees) - most
-        return f"{shown} and {more:,} more" if more > 0 else shown
+
+def _some(shown: list[str], more: int) -> str:
+    named = ", ".join(shown)
+    return f"{named} and {more:,} more" if more > 0 else named
 
 
 def doubt_words(doubt: Doubt, names: TreeNames) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.maps.host_map import map_host
 from qcow2_dump.checks.space.doubts import doubts_of
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.summing import sum_up
-from qcow2_dump.checks.space.sums import Part
+from qcow2_dump.checks.space.sums import Part, SpaceSums
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.errors import Qcow2Error
 from qcow2_dump.image.image import Image
@@ -48,6 +50,27 @@ def holds(survey: Survey) -> None:
     for found in sums.sets():
         assert found.freed == sums.freed_by(found.trees) >= found.more >= 0
     doubts_of(survey, sums)
+    _pictures_agree(survey, sums)
+
+
+def _pictures_agree(survey: Survey, sums: SpaceSums) -> None:
+    """The picture's kinds and the page's are the parts, to the byte."""
+    parts, space = sums.parts, survey.space
+    held = survey.bytes_of_kinds().tolist()
+    assert sum(held) == sums.length
+    assert held[Kind.COMPRESSED] == parts[Part.COMPRESSED] + parts[Part.SLACK]
+    assert held[Kind.FREE] == parts[Part.FREE] + parts[Part.TAIL]
+    for kind in set(Kind) - {Kind.COMPRESSED, Kind.FREE}:
+        assert held[kind] == parts[Part[kind.name]]
+    drawn = map_host(
+        survey.windows(),
+        survey.damaged,
+        size=space.length,
+        cluster_size=space.cluster_size,
+        most_runs=10**6,
+    )
+    assert drawn.sums.tolist() == held
+    assert drawn.damaged == survey.bytes_in(survey.damaged)
 
 
 @pytest.mark.parametrize("sample", SAMPLES[1::2], ids=lambda sample: sample.name)
@@ -130,3 +153,16 @@ def test_doubts_say_what_is_wrong(tmp_path: Path) -> None:
     assert found["undercounted"] == 65536
     assert found["overcounted"] == 65536
     assert found["damaged"] >= 2
+
+
+def test_a_damaged_cluster_that_the_file_cuts_short_counts_by_its_bytes(tmp_path: Path) -> None:
+    built = build(ImageSpec(content={0: Data(1)}, virtual_size=1 << 20))
+    path = built.write_to(tmp_path / "t.qcow2")
+    length = path.stat().st_size + 1024
+    with path.open("r+b") as file:
+        file.truncate(length)
+    with surveyed(path) as survey:
+        size = survey.space.cluster_size
+        survey.damaged.add(np.array([1, survey.space.clusters - 1]))
+        assert survey.bytes_in(survey.damaged) == size + 1024
+        _pictures_agree(survey, sum_up(survey))

@@ -17,8 +17,8 @@ __all__ = ["HostMap", "map_host"]
 class HostMap:
     """The file as runs of `Kind`.
 
-    ``size`` is that of the file in bytes, ``sums`` the clusters of each kind (int64, by kind),
-    ``damaged`` the clusters of any kind that are damaged.
+    ``size`` is that of the file, ``sums`` the bytes of it of each kind (int64, by kind),
+    ``damaged`` the bytes of any kind in damaged clusters.
     """
 
     size: int
@@ -35,14 +35,18 @@ def map_host(
     cluster_size: int,
     most_runs: int,
 ) -> HostMap:
-    """Gather the kinds of all clusters into runs; ``windows`` as those of a `Survey`."""
+    """Gather the kinds of all clusters into runs; ``windows`` as those of a `Survey`.
+
+    ``size`` and ``cluster_size`` in bytes; the last cluster may be cut short.
+    """
     collector = RunCollector(cluster_size)
     sums = np.zeros(len(Kind), dtype=np.int64)
-    hurt = 0
+    hurt, last = 0, np.uint8(Kind.FREE)
     for first, end, kinds in windows:
         if kinds is None:
             sums[Kind.FREE] += end - first
             collector.add(np.array([end - first]), np.array([Kind.FREE], dtype=np.uint8))
+            last = np.uint8(Kind.FREE)
             continue
         values, flags = kinds, damaged.flags(first, end)
         if flags.any():
@@ -52,4 +56,9 @@ def map_host(
             held = np.bincount(value & ~np.uint8(DAMAGED), weights=length, minlength=len(Kind))
             sums += held.astype(np.int64)
             collector.add(length, value)
+        last = values[-1]
+    missing = int(sums.sum()) * cluster_size - size
+    sums *= cluster_size
+    sums[last & ~np.uint8(DAMAGED)] -= missing
+    hurt = hurt * cluster_size - (missing if last >= DAMAGED else 0)
     return HostMap(size, collector.runs(most_runs), sums, hurt)

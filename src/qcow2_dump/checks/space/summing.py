@@ -93,13 +93,8 @@ def _bytes_of_codes(survey: Survey, chosen: BitSet | None = None) -> NDArray[np.
             codes = codes[chosen.flags(start, end)]
         found += np.bincount(codes, minlength=len(found)) << survey.space.cluster_bits
     if last >= 0 and (chosen is None or chosen.contains(np.array([last]))[0]):
-        found[survey.uses.codes[last]] -= _missing(survey)
+        found[survey.uses.codes[last]] -= survey.space.missing
     return found
-
-
-def _missing(survey: Survey) -> int:
-    """The bytes by which the last cluster is cut short."""
-    return (survey.space.clusters << survey.space.cluster_bits) - survey.space.length
 
 
 def _bytes_of(survey: Survey, clusters: BitSet) -> int:
@@ -123,7 +118,7 @@ def _parts(survey: Survey) -> dict[Part, int]:
             behind = start + len(kinds) - int(used.argmax())
         last = Kind(int(kinds[-1]))
     of_kinds = counts << survey.space.cluster_bits
-    of_kinds[last] -= _missing(survey)
+    of_kinds[last] -= survey.space.missing
     parts = {Part[kind.name]: int(of_kinds[kind]) for kind in Kind}
     tail = max(0, survey.space.length - behind * size)
     payload = min(survey.payload, parts[Part.COMPRESSED])

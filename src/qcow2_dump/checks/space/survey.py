@@ -87,3 +87,24 @@ class Survey:
         for chunk in self.damaged.chunks():
             cells.mark(chunk, chunk + 1)
         return cells
+
+    def bytes_of_kinds(self) -> NDArray[np.int64]:
+        """The bytes of the file that are of each kind: int64, by `Kind`."""
+        counts = np.zeros(len(Kind), dtype=np.int64)
+        last = int(Kind.FREE)
+        for start, end, kinds in self.windows():
+            if kinds is None:
+                counts[Kind.FREE] += end - start
+                last = int(Kind.FREE)
+            else:
+                counts += np.bincount(kinds, minlength=len(Kind))
+                last = int(kinds[-1])
+        counts <<= self.space.cluster_bits
+        counts[last] -= self.space.missing
+        return counts
+
+    def bytes_in(self, clusters: BitSet) -> int:
+        """The bytes of the file in a set of its clusters."""
+        last = np.array([self.space.clusters - 1])
+        cut = self.space.missing if clusters and clusters.contains(last)[0] else 0
+        return (len(clusters) << self.space.cluster_bits) - cut

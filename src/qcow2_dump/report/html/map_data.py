@@ -49,10 +49,9 @@ def map_data(picture: Picture, image: Image) -> dict[str, Any]:
 
 
 def _host(host: HostMap, cluster_size: int) -> dict[str, Any]:
-    # The last cluster may be cut short by the end of the file: nobody counts in less.
-    sums = (host.sums * cluster_size).tolist()
+    sums = host.sums.tolist()
     legend = [(kind.name.lower().replace("_", "-"), LOOKS[kind].words, sums[kind]) for kind in Kind]
-    return _map(host.size, host.runs, cluster_size, legend, host.damaged * cluster_size)
+    return _map(host.size, host.runs, cluster_size, legend, host.damaged)
 
 
 def _guest(guest: GuestMap, cluster_size: int) -> dict[str, Any]:
