@@ -48,8 +48,36 @@ def test_snapshots_whose_records_cannot_be_read_have_a_name(tmp_path: Path, imag
     cut.write_bytes(image.read_bytes()[:112])
     done = run("du", cut)
     assert done.returncode == 0
-    assert "  snapshot[0]  " in done.stdout
+    (row,) = (line for line in done.stdout.splitlines() if "  snapshot[0]  " in line)
+    assert row.split()[1:] == ["-"] * 5
     assert '""' not in done.stdout
+    assert "note: the snapshot table cannot be read (2 records): what" in done.stdout
+    document = json.loads(run("du", "--json", cut).stdout)
+    snapshot = next(tree for tree in document["trees"] if tree["snapshot"] == 0)
+    assert {snapshot[key] for key in ("virtual_size", "referenced", "freed")} == {None}
+    doubt = next(doubt for doubt in document["doubts"] if doubt["kind"] == "snapshot-records")
+    assert doubt["number"] == 2
+
+
+def test_a_snapshot_table_that_is_nowhere_is_told(tmp_path: Path) -> None:
+    built = rich()
+    built.poke(64, 0x123)
+    path = built.write_to(tmp_path / "t.qcow2")
+    assert "the snapshot table cannot be read (2 records)" in run("du", path).stdout
+    sound = rich().write_to(tmp_path / "sound.qcow2")
+    assert "cannot be read" not in run("du", sound).stdout
+
+
+def test_what_an_unusable_table_holds_is_not_known(tmp_path: Path) -> None:
+    built = rich()
+    record = built.peek(64)
+    built.poke(record, 0x123)
+    path = built.write_to(tmp_path / "t.qcow2")
+    trees = json.loads(run("du", "--json", path).stdout)["trees"]
+    first = next(tree for tree in trees if tree["snapshot"] == 0)
+    assert (first["virtual_size"], first["exclusive"], first["freed"]) == (256 << 10, None, None)
+    assert first["name"] == "monday"
+    assert all(tree["exclusive"] is not None for tree in trees if tree is not first)
 
 
 def test_json_and_csv(image: Path) -> None:

@@ -45,6 +45,11 @@ class Tree:
         return self.index is None
 
     @property
+    def is_blank(self) -> bool:
+        """Whether the record of the snapshot is lost: zeros, as behind the end of the file."""
+        return not (self.is_active or self.label or self.l1_size or self.l1_offset)
+
+    @property
     def l1_end(self) -> int:
         """File offset behind the L1 table, in bytes."""
         return self.l1_offset + 8 * self.l1_size

@@ -28,6 +28,11 @@ class Verdict(IntEnum):
         """The name that the exit-status table gives it, e.g. ``snapshot-header``."""
         return _LABELS[self]
 
+    @property
+    def rank(self) -> int:
+        """Its place among all verdicts, 0 for the worst."""
+        return _RANKED.index(self)
+
     @staticmethod
     def worst(verdicts: Iterable["Verdict"]) -> "Verdict":
         """The highest-ranking of some verdicts; GOOD when there are none."""

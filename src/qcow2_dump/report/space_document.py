@@ -45,17 +45,17 @@ class TreeSize(TypedDict):
 
     ``referenced`` is the sum of ``exclusive`` and ``shared``; tables are counted as well as data,
     and ``vm_state`` is a part of it. ``freed`` is what deleting the snapshot gives back, null for
-    the active layer.
+    the active layer. Of a snapshot whose record or L1 table cannot be read, all of these are null.
     """
 
     snapshot: int | None
     id: str | None
     name: str | None
-    virtual_size: int
-    referenced: int
-    exclusive: int
-    shared: int
-    vm_state: int
+    virtual_size: int | None
+    referenced: int | None
+    exclusive: int | None
+    shared: int | None
+    vm_state: int | None
     freed: int | None
 
 
@@ -71,8 +71,8 @@ class SetSize(TypedDict):
 class DoubtLine(TypedDict):
     """Why the sums may not be all there is to say.
 
-    ``number`` counts places or pointers for the kinds ``damaged`` and ``lost``, bytes for others,
-    and is null where there is nothing to count.
+    ``number`` counts places or pointers for the kinds ``damaged`` and ``lost``, records for
+    ``snapshot-records``, bytes for others, and is null where there is nothing to count.
     """
 
     kind: DoubtKind

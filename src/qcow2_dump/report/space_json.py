@@ -77,11 +77,11 @@ def du_rows(measured: Measured, image: Image) -> Iterator[str]:
             id=_harmless(tree["id"]),
             name=_harmless(tree["name"]),
             virtual_size=tree["virtual_size"],
-            referenced=row.referenced,
-            exclusive=row.exclusive,
-            shared=row.shared,
-            vm_state=row.vm_state,
-            freed=row.freed,
+            referenced=tree["referenced"],
+            exclusive=tree["exclusive"],
+            shared=tree["shared"],
+            vm_state=tree["vm_state"],
+            freed=tree["freed"],
         )
     several = list(measured.sets or ())
     if measured.without is not None:
@@ -103,17 +103,19 @@ def _trees(measured: Measured) -> list[TreeSums]:
 
 
 def _tree(row: TreeSums, measured: Measured, image: Image) -> doc.TreeSize:
+    tree = measured.trees[row.tree]
     record = image.snapshot_table.entries[row.tree - 1].record if row.tree else None
+    known = row.known
     return {
         "snapshot": row.tree - 1 if row.tree else None,
         "id": None if record is None else plain(record.id),
         "name": None if record is None else plain(record.name),
-        "virtual_size": measured.trees[row.tree].disk_size,
-        "referenced": row.referenced,
-        "exclusive": row.exclusive,
-        "shared": row.shared,
-        "vm_state": row.vm_state,
-        "freed": row.freed,
+        "virtual_size": None if tree.is_blank else tree.disk_size,
+        "referenced": row.referenced if known else None,
+        "exclusive": row.exclusive if known else None,
+        "shared": row.shared if known else None,
+        "vm_state": row.vm_state if known else None,
+        "freed": row.freed if known else None,
     }
 
 

@@ -12,7 +12,14 @@ from qcow2_dump.report.commands import command, path
 from qcow2_dump.report.escape import printable
 from qcow2_dump.report.fitting import end_within, padded, width, wrapped
 from qcow2_dump.report.paper import Paper
-from qcow2_dump.report.space_words import LOOKS, PART_WORDS, TreeNames, doubt_words
+from qcow2_dump.report.space_words import (
+    LOOKS,
+    PART_WORDS,
+    TreeNames,
+    disk_of,
+    doubt_words,
+    of_tree,
+)
 from qcow2_dump.report.units import share, size
 
 __all__ = ["space_text"]
@@ -116,15 +123,17 @@ def _trees(measured: Measured, names: TreeNames, paper: Paper) -> Iterator[str]:
 
 
 def _tree_columns(rows: Sequence[TreeSums], measured: Measured) -> list[Column]:
+    disks = [disk_of(measured.trees[row.tree]) for row in rows]
     columns = [
-        Column("virtual\nsize", [size(measured.trees[row.tree].disk_size) for row in rows], goes=1),
-        Column("referenced", [size(row.referenced) for row in rows], goes=2),
-        Column("shared", [size(row.shared) for row in rows], goes=4),
-        Column("exclusive", [size(row.exclusive) for row in rows]),
-        Column("freed if\ndeleted", ["-" if r.freed is None else size(r.freed) for r in rows]),
+        Column("virtual\nsize", disks, goes=1),
+        Column("referenced", [of_tree(row, row.referenced) for row in rows], goes=2),
+        Column("shared", [of_tree(row, row.shared) for row in rows], goes=4),
+        Column("exclusive", [of_tree(row, row.exclusive) for row in rows]),
+        Column("freed if\ndeleted", [of_tree(row, row.freed) for row in rows]),
     ]
     if any(row.vm_state for row in rows):
-        columns.insert(4, Column("VM\nstate", [size(row.vm_state) for row in rows], goes=3))
+        state = [of_tree(row, row.vm_state) for row in rows]
+        columns.insert(4, Column("VM\nstate", state, goes=3))
     return columns
 
 

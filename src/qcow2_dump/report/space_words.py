@@ -7,15 +7,26 @@ from typing import NamedTuple
 
 from qcow2_dump.checks.space.doubts import Doubt
 from qcow2_dump.checks.space.kinds import Kind
-from qcow2_dump.checks.space.sums import Part
+from qcow2_dump.checks.space.sums import Part, TreeSums
+from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import printable, quoted
 from qcow2_dump.report.fitting import longest_within
 from qcow2_dump.report.paper import Paper
 from qcow2_dump.report.units import counted, size
 
-__all__ = ["DAMAGED", "LOOKS", "PART_WORDS", "Look", "TreeNames", "doubt_words"]
+__all__ = [
+    "DAMAGED",
+    "LOOKS",
+    "PART_WORDS",
+    "Look",
+    "TreeNames",
+    "disk_of",
+    "doubt_words",
+    "of_tree",
+]
 
+_UNKNOWN = "-"
 # Characters of an ID and of a name in a line of text; what QEMU takes of either.
 _ID, _NAME = 20, 40
 _WHOLE = 255
@@ -117,6 +128,16 @@ def _some(shown: list[str], more: int) -> str:
     return f"{named} and {more:,} more" if more > 0 else named
 
 
+def disk_of(tree: Tree) -> str:
+    """The size of the disk of a tree; ``-`` where its record is lost."""
+    return _UNKNOWN if tree.is_blank else size(tree.disk_size)
+
+
+def of_tree(row: TreeSums, length: int | None) -> str:
+    """One of the sums of a tree; ``-`` where there is none, or where it cannot be known."""
+    return size(length) if row.known and length is not None else _UNKNOWN
+
+
 def doubt_words(doubt: Doubt, names: TreeNames) -> str:
     """Why the sums may not be all there is to say, as one line."""
     length = size(doubt.number)
@@ -127,6 +148,7 @@ def doubt_words(doubt: Doubt, names: TreeNames) -> str:
     return {
         "damaged": f"the image is damaged in {counted(doubt.number, 'place')}: "
         "sums hold for what can still be reached",
+        "snapshot-records": _record_words(doubt),
         "lost": f"{counted(doubt.number, 'pointer leads', 'pointers lead')} past the end of the "
         "file or between clusters: what belongs there is not counted",
         "undercounted": f"{length} have a refcount lower than their references: "
@@ -139,3 +161,11 @@ def doubt_words(doubt: Doubt, names: TreeNames) -> str:
         "data-file": "guest data lies in an external data file, and is not counted here",
         "unreadable-tree": "",
     }[doubt.kind]
+
+
+def _record_words(doubt: Doubt) -> str:
+    if doubt.all_of_them:
+        what = f"the snapshot table cannot be read ({counted(doubt.number, 'record')})"
+        return f"{what}: what snapshots hold is not known, and may be listed as leaked"
+    what = counted(doubt.number, "snapshot record")
+    return f"{what} cannot be read: what they hold is not known, and may be listed as leaked"

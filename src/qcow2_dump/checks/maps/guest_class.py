@@ -6,7 +6,10 @@ __all__ = ["GuestClass"]
 
 
 class GuestClass(IntEnum):
-    """What a part of the guest's disk is mapped to; UNKNOWN where nobody looked."""
+    """What a part of the guest's disk is mapped to.
+
+    UNKNOWN where nobody looked, UNREADABLE where the mapping is wrong and leads to no data.
+    """
 
     UNALLOCATED = 0
     ZERO = 1
@@ -14,3 +17,4 @@ class GuestClass(IntEnum):
     SHARED = 3
     COMPRESSED = 4
     UNKNOWN = 5
+    UNREADABLE = 6

@@ -68,7 +68,7 @@ class GuestMap:
     """The guest's disk as runs of `GuestClass`.
 
     ``size`` is that of the disk in bytes, ``sums`` the bytes of each class (int64, by class),
-    ``damaged`` the bytes of any class that are mapped wrong or lie in a damaged cluster.
+    ``damaged`` the bytes that are unreadable, or of any class in a damaged cluster.
     ``extents`` says where the data lies, None where there are too many pieces to list.
     """
 
@@ -143,7 +143,7 @@ class _Walk:
     def take(self, runs: Runs) -> None:
         """Add some runs, which follow those before."""
         guest = _OF_TYPE[runs.code >> 8]
-        guest[(runs.code & 0xFF) != MappingProblem.NONE] |= DAMAGED
+        guest[(runs.code & 0xFF) != MappingProblem.NONE] = GuestClass.UNREADABLE | DAMAGED
         self.end = int(runs.start[-1] + runs.length[-1])
         data = (guest == GuestClass.DATA) & (runs.host != NO_HOST)
         self._note_pieces(runs, data)

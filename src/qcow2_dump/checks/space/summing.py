@@ -151,6 +151,7 @@ def _trees(survey: Survey, of_codes: NDArray[np.int64], frees: dict[int, int]) -
             exclusive[tree],
             int(state[tree]),
             frees.get(1 << tree, 0) if tree else None,
+            survey.facts.trees[tree].usable and not survey.facts.trees[tree].is_blank,
         )
         for tree in range(number)
     ]

@@ -41,7 +41,8 @@ class TreeSums:
 
     ``referenced`` are the clusters that the tree leads to, its tables among them: ``exclusive``
     ones, which no other tree has, and ``shared`` ones. ``vm_state`` is a part of them. ``freed``
-    is what deleting the snapshot gives back, None for the active layer.
+    is what deleting the snapshot gives back, None for the active layer. All of it says nothing of
+    a tree that is not ``known``, because its record or its L1 table cannot be read.
     """
 
     tree: int
@@ -49,6 +50,7 @@ class TreeSums:
     exclusive: int
     vm_state: int
     freed: int | None
+    known: bool = True
 
     @property
     def shared(self) -> int:

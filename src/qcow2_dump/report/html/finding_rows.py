@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from qcow2_dump.checks.catalogue import RULES, Impact, Severity
 from qcow2_dump.checks.findings import Finding
 from qcow2_dump.checks.result import CheckResult
+from qcow2_dump.checks.trees import ACTIVE
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.advice import mending, repair_command
 from qcow2_dump.report.document import SEVERITY
@@ -35,7 +36,8 @@ class KindRow:
 class FindingRow:
     """One finding. ``number`` counts from 1.
 
-    Host and guest ranges are in bytes, their ends not included; None where there is none.
+    Host and guest ranges are in bytes, their ends not included; None where there is none. The
+    guest range is one of the present disk, which is the one that is drawn.
     ``damage`` says that it is a corruption, and no mere leak or remark.
     """
 
@@ -113,6 +115,10 @@ def _host(finding: Finding, cluster_size: int, end: int) -> tuple[int, int] | No
 
 
 def _guest(finding: Finding) -> tuple[int, int] | None:
+    """The range on the disk of the active layer; None for what only snapshots have."""
     if finding.guest_offset is None:
+        return None
+    all_known = finding.trees and finding.trees_total <= len(finding.trees)
+    if all_known and ACTIVE not in finding.trees:
         return None
     return finding.guest_offset, finding.guest_offset + (finding.guest_length or 0)

@@ -39,7 +39,10 @@ _LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """An image in the index: its page, empty where there is none, and its verdict."""
+    """An image in the index: its page, empty where there is none, and its verdict.
+
+    ``rank`` is lowest for the worst.
+    """
 
     name: str
     page: str
@@ -47,6 +50,7 @@ class IndexRow:
     level: str
     words: str
     facts: str
+    rank: int
 
 
 def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
@@ -56,7 +60,7 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
     heading, words = verdict_words(result, image)
     advice = advise(result, image)
     findings = list(finding_rows(result, image))
-    data = map_data(pictured.picture, image)
+    data = map_data(pictured.picture, image, findings, result.omitted)
     data["locate"] = commands.command("locate", commands.path(image.name))
     fragments = fragmentation_rows(pictured.picture.guest.fragmentation, result.statistics)
     space = space_rows(pictured.picture, image)
@@ -90,7 +94,8 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
 
 
 def index_page(rows: Sequence[IndexRow], version: str, written_at: int) -> str:
-    """The index of several images."""
+    """The index of several images: the worst first, then in the order that is given."""
+    rows = sorted(rows, key=lambda row: row.rank)
     return Templates().render("index.html", rows=rows, version=version, written_at=utc(written_at))
 
 
@@ -98,11 +103,11 @@ def index_row(found: ImagePictured | ImageFailed, page: str) -> IndexRow:
     """What the index says of one image; ``page`` is the file name of its page."""
     name = printable(found.name)
     if isinstance(found, ImageFailed):
-        return IndexRow(name, "", "NOT CHECKED", "bad", one_line(found.reason), "")
+        return IndexRow(name, "", "NOT CHECKED", "bad", one_line(found.reason), "", -1)
     result, image = found.checked.result, found.image
     heading, words = verdict_words(result, image)
     level = _LEVELS.get(result.verdict, "bad")
-    return IndexRow(name, page, heading, level, words, image_line(image))
+    return IndexRow(name, page, heading, level, words, image_line(image), result.verdict.rank)
 
 
 def _brief(pictured: ImagePictured) -> list[tuple[str, str]]:

@@ -5,13 +5,14 @@ from typing import Any
 
 from qcow2_dump.checks.maps.picture import Picture
 from qcow2_dump.checks.space.doubts import Doubt
-from qcow2_dump.checks.space.sums import TreeSums
+from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.sums import Part, TreeSums
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
-from qcow2_dump.report.space_words import PART_WORDS, TreeNames, doubt_words
-from qcow2_dump.report.units import counted, size
+from qcow2_dump.report.space_words import PART_WORDS, TreeNames, disk_of, doubt_words, of_tree
+from qcow2_dump.report.units import counted, share, size
 
-__all__ = ["SpaceRows", "TreeRow", "space_rows"]
+__all__ = ["PartRow", "SpaceRows", "TreeRow", "space_rows"]
 
 _CHARTED = 20
 _LISTED = 200
@@ -33,17 +34,30 @@ class TreeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PartRow:
+    """A part of the file: its class on the map, its share, its bar in percent of the longest."""
+
+    name: str
+    look: str
+    held: str
+    share: str
+    bar: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceRows:
     """What the tables and the chart of the section show.
 
-    ``parts`` are those of the file with their share of it; ``sets`` are snapshots that free more
+    ``states`` says whether any snapshot has VM state. ``parts`` are those of the file, biggest
+    first; ``sets`` are snapshots that free more
     together than one by one. ``remarks`` say what could not be accounted for, ``held_free`` what
     the file system has set aside for what is free in the image.
     """
 
     trees: list[TreeRow]
     more_trees: int
-    parts: list[tuple[str, str, str]]
+    states: bool
+    parts: list[PartRow]
     total: tuple[str, str]
     sets: list[tuple[str, str, str]]
     remarks: list[str]
@@ -57,14 +71,12 @@ def space_rows(picture: Picture, image: Image) -> SpaceRows:
     names = TreeNames(image)
     rows = sorted(sums.trees, key=lambda row: (-row.exclusive, row.tree))
     charted = rows[:_CHARTED]
+    parts = sorted(sums.parts.items(), key=lambda row: -row[1])
     return SpaceRows(
         trees=[_tree(row, trees[row.tree], names) for row in rows[:_LISTED]],
         more_trees=max(0, len(rows) - _LISTED),
-        parts=[
-            (PART_WORDS[part], size(held), _share(held / sums.length))
-            for part, held in sums.parts.items()
-            if held
-        ],
+        states=any(row.vm_state for row in rows),
+        parts=[_part(part, held, parts[0][1], sums.length) for part, held in parts if held],
         total=(size(sums.length), f"{sums.length:,} bytes"),
         sets=[
             (names.names(found.trees), size(found.freed), size(found.more))
@@ -94,13 +106,19 @@ def space_rows(picture: Picture, image: Image) -> SpaceRows:
 def _tree(row: TreeSums, tree: Tree, names: TreeNames) -> TreeRow:
     return TreeRow(
         name=names.name(row.tree),
-        disk=size(tree.disk_size),
-        referenced=size(row.referenced),
-        exclusive=size(row.exclusive),
-        shared=size(row.shared),
-        vm_state=size(row.vm_state) if row.vm_state else "",
-        freed="" if row.freed is None else size(row.freed),
+        disk=disk_of(tree),
+        referenced=of_tree(row, row.referenced),
+        exclusive=of_tree(row, row.exclusive),
+        shared=of_tree(row, row.shared),
+        vm_state=of_tree(row, row.vm_state),
+        freed=of_tree(row, row.freed),
     )
+
+
+def _part(part: Part, held: int, most: int, length: int) -> PartRow:
+    other = {Part.SLACK: "compressed", Part.TAIL: "free"}
+    look = other.get(part) or Kind[part.name].name.lower().replace("_", "-")
+    return PartRow(PART_WORDS[part], look, size(held), share(held, length), 100 * held / most)
 
 
 def _remarks(doubts: list[Doubt], names: TreeNames) -> list[str]:
@@ -108,8 +126,3 @@ def _remarks(doubts: list[Doubt], names: TreeNames) -> list[str]:
     said = [doubt_words(doubt, names) for doubt in doubts[:_REMARKS]]
     more = len(doubts) - len(said)
     return [*said, f"and {counted(more, 'more doubt')}"] if more else said
-
-
-def _share(share: float) -> str:
-    """A share of the file, never rounded to nothing."""
-    return "under 0.1%" if share < 0.001 else f"{share:.1%}"

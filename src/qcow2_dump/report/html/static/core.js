@@ -42,9 +42,8 @@ Report.size = function (bytes) {
 };
 
 Report.percent = function (share) {
-  if (share <= 0) return "0%";
-  if (share >= 0.9995 && share < 1) return "over 99.9%";
-  return share < 0.001 ? "under 0.1%" : `${(100 * share).toFixed(1)}%`;
+  if (share > 0 && share < 0.0005) return "< 0.1 %";
+  return share >= 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
 };
 
 // The position of the last number that is not greater, in an ascending column; -1 for none.

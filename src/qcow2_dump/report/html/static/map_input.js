@@ -239,10 +239,8 @@ Object.assign(Report.MapView.prototype, {
     });
     const damaged = Report.make("li", "", { class: "key" });
     const sign = Report.make("span", "", { class: "swatch damaged", "aria-hidden": "true" });
-    const bytes = Report.data.maps[this.side].damaged;
     const some = this.map.damage.length > 0;
-    const held = bytes ? Report.size(bytes) : some ? "see the findings" : "nothing";
-    damaged.append(sign, "damaged ", Report.make("small", held));
+    damaged.append(sign, "damaged ", Report.make("small", Report.data.maps[this.side].damaged));
     legend.append(damaged);
     for (const name of ["next", "previous"]) {
       this.section.querySelector(`[data-act="${name}"]`).hidden = !some;
