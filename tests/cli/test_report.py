@@ -35,6 +35,36 @@ def test_several_images_an_index_and_a_page_each(tmp_path: Path) -> None:
     assert names == ["all-1.htm", "all-3.htm", "all.htm"]
 
 
+def test_an_index_without_an_ending_gets_that_of_its_pages(tmp_path: Path) -> None:
+    done = run("report", SOUND, DAMAGED, "-o", tmp_path / "all")
+    assert done.stdout.endswith("all.html: the index\n")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["all-1.html", "all-2.html", "all.html"]
+    assert 'href="all.html"' in (tmp_path / "all-1.html").read_text(encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    assert run("report", SOUND, DAMAGED, "-o", tmp_path / "folder").returncode == 256 - errno.EISDIR
+
+
+def test_a_link_is_followed_to_a_page_and_nowhere_else(tmp_path: Path) -> None:
+    page, link = tmp_path / "pages" / "today.html", tmp_path / "latest.html"
+    page.parent.mkdir()
+    link.symlink_to(page)
+    done = run("report", SOUND, "-o", link)
+    assert (done.returncode, page.exists()) == (256 - errno.EEXIST, False)
+    assert "leads to no file" in done.stderr
+    assert run("report", SOUND, "-o", page).returncode == 0
+    assert run("report", DAMAGED, "-o", link).returncode == 6
+    assert link.is_symlink()
+    assert "CORRUPT" in page.read_text(encoding="utf-8")
+    assert [path.name for path in page.parent.iterdir()] == ["today.html"]
+    other = tmp_path / "notes.txt"
+    other.write_text("not to be lost", encoding="utf-8")
+    link.unlink()
+    link.symlink_to(other)
+    assert run("report", SOUND, "-o", link).returncode == 256 - errno.EEXIST
+    assert other.read_text(encoding="utf-8") == "not to be lost"
+
+
 @pytest.mark.parametrize("content", [b"QFI\xfb", b"<!doctype html><html>", b" "])
 def test_only_pages_of_its_own_are_overwritten(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "other.html"

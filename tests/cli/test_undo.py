@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -168,6 +169,29 @@ def test_every_reader_says_that_a_change_was_interrupted(
     assert "`qcow2-dump undo disk.qcow2` takes it back" in notice[0]
     assert "`qcow2-dump undo disk.qcow2 --finish`" in notice[0]
     assert ("seconds" in said.out) or len(said.out.splitlines()) == len(quiet.out.splitlines())
+
+
+def test_the_check_document_names_an_interrupted_change(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def checked() -> dict[str, Any]:
+        main(["check", "--json", "disk.qcow2"])
+        found = json.loads(capsys.readouterr().out)
+        jsonschema.validate(found, json.loads((DOCS / "check.schema.json").read_text("utf-8")))
+        return cast(dict[str, Any], found)
+
+    assert checked()["interrupted"] is None
+    interrupt(disk, REPAIR, 1)
+    known = checked()["interrupted"]
+    assert known["undo_file"].endswith("disk.qcow2.qcow2-undo.1")
+    assert known["usable"] is True
+    assert "`qcow2-dump undo disk.qcow2` takes it back" in known["message"]
+    os.truncate("disk.qcow2.qcow2-undo.1", 1000)
+    assert checked()["interrupted"]["usable"] is False
+    disk.write_bytes(b"no image")
+    failed = checked()
+    assert failed["status"] == "error"
+    assert failed["interrupted"]["usable"] is False
 
 
 @pytest.mark.parametrize("line", WRITERS)

@@ -1,7 +1,7 @@
 """`check`: follows a run over some images and shows each as soon as it is done."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qcow2_dump.cli import exit_status
 from qcow2_dump.cli.exit_status import StatusTable
@@ -12,9 +12,13 @@ from qcow2_dump.cli.signals import Stopped
 from qcow2_dump.events import ImageChecked, ImageFailed, ImageOpened, Progress, WriterSeen
 from qcow2_dump.image.image import Image
 from qcow2_dump.operations.checking import run_checks
+from qcow2_dump.operations.interrupted import UndoNames, unsettled_change, what_to_do
 from qcow2_dump.operations.requests import CheckRequest
-from qcow2_dump.report.escape import one_line, printable
+from qcow2_dump.report.escape import one_line, plain, printable
 from qcow2_dump.report.style import Style
+
+if TYPE_CHECKING:
+    from qcow2_dump.report.document import Interrupted
 
 __all__ = ["check_images"]
 
@@ -128,12 +132,26 @@ class _Text:
 class _Json:
     """One document per image."""
 
+    def __init__(self) -> None:
+        self._names = UndoNames()
+
     def checked(self, checked: ImageChecked, image: Image, status: int) -> Iterable[str]:
         from qcow2_dump.report.json_report import check_document, to_line
 
-        yield to_line(check_document(checked, image, status))
+        yield to_line(check_document(checked, image, status, self._interrupted(checked.name)))
 
     def failed(self, failed: ImageFailed, status: int) -> Iterable[str]:
         from qcow2_dump.report.json_report import error_document, to_line
 
-        yield to_line(error_document(failed, status))
+        yield to_line(error_document(failed, status, self._interrupted(failed.name)))
+
+    def _interrupted(self, name: str) -> "Interrupted | None":
+        """What standard error says of a change that was not brought to its end."""
+        known = unsettled_change(name, self._names)
+        if known is None:
+            return None
+        return {
+            "undo_file": plain(known.path),
+            "usable": known.is_interrupted,
+            "message": plain(what_to_do(known, name)),
+        }

@@ -20,20 +20,23 @@ _MODE = 0o666
 class PageFiles:
     """The page of a run, or its index and the pages beside it.
 
-    Raises SourceError at once when anything is there that is no page of ours (EEXIST), or when
-    the name is no file's.
+    A link to a page of ours is followed, and stays. Raises SourceError at once when anything is
+    there that is no page of ours (EEXIST), a link that leads nowhere included, or when the name
+    is no file's. An index without an ending becomes ``.html``, as its pages do.
     """
 
     def __init__(self, output: str, pages: int) -> None:
         if output == "-":
             reason = "a page goes into a file, not to standard output"
             raise SourceError(errno.EINVAL, reason, output)
-        if output.endswith(os.sep):
+        if output.endswith(os.sep) or Path(output).is_dir():
             raise SourceError(errno.EISDIR, os.strerror(errno.EISDIR), output)
         self.output = Path(output)
+        if pages > 1 and not self.output.suffix:
+            self.output = Path(f"{output}.html")
         self._pages = [self.output]
         if pages > 1:
-            stem, ending = self.output.stem, self.output.suffix or ".html"
+            stem, ending = self.output.stem, self.output.suffix
             if len(os.fsencode(stem + ending)) > _LONGEST_NAME - 8:
                 raise SourceError(errno.ENAMETOOLONG, "the name leaves no room for pages", output)
             self._pages += [self.output.with_name(f"{stem}-{n + 1}{ending}") for n in range(pages)]
@@ -53,7 +56,7 @@ class PageFiles:
         """Write a page. Raises SourceError when that fails; then the old page is still there."""
         _refuse_other_files(path)
         try:
-            _replace(path, page.encode("utf-8"))
+            _replace(path.resolve(), page.encode("utf-8"))
         except OSError as error:
             number = error.errno or errno.EIO
             raise SourceError(number, error.strerror or str(error), str(path)) from None
@@ -70,7 +73,10 @@ def _refuse_other_files(path: Path) -> None:
         with path.open("rb") as file:
             found = file.read(_MARKED_WITHIN)
     except FileNotFoundError:
-        return
+        if not path.is_symlink():
+            return
+        reason = "there is a link that leads to no file: it will not be followed"
+        raise SourceError(errno.EEXIST, reason, str(path)) from None
     except OSError as error:
         number = error.errno or errno.EIO
         raise SourceError(number, error.strerror or str(error), str(path)) from None

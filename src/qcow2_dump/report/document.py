@@ -18,6 +18,7 @@ __all__ = [
     "ErrorDocument",
     "FindingDocument",
     "Header",
+    "Interrupted",
     "Kind",
     "Refcounts",
     "SeverityName",
@@ -256,11 +257,23 @@ class FindingDocument(TypedDict):
     repair: str | None
 
 
+class Interrupted(TypedDict):
+    """A change of the image that was interrupted, or is under way.
+
+    ``undo_file`` holds what it replaced, as long as it is ``usable``; ``message`` says what to do.
+    """
+
+    undo_file: str
+    usable: bool
+    message: str
+
+
 class CheckDocument(TypedDict):
     """What a check found in one image.
 
     ``refusal`` says why QEMU 7.2 would not open the image or would give up checking it.
     ``complete`` is false after an interruption, and ``status`` then ``incomplete``.
+    ``interrupted`` is null unless an earlier change was not brought to its end.
     """
 
     schema: Literal["qcow2-dump.check/1"]
@@ -279,11 +292,15 @@ class CheckDocument(TypedDict):
     findings: list[FindingDocument]
     findings_omitted: int
     advice: list[str]
+    interrupted: Interrupted | None
     seconds: float
 
 
 class ErrorDocument(TypedDict):
-    """An image that could not be checked; ``errno`` is the system's name for why."""
+    """An image that could not be checked; ``errno`` is the system's name for why.
+
+    ``interrupted`` is left out unless an earlier change was not brought to its end.
+    """
 
     schema: Literal["qcow2-dump.check/1"]
     image: str
@@ -291,3 +308,4 @@ class ErrorDocument(TypedDict):
     exit_status: int
     error: str
     errno: NotRequired[str]
+    interrupted: NotRequired[Interrupted]

@@ -30,8 +30,16 @@ def to_line(document: doc.CheckDocument | doc.ErrorDocument) -> str:
     return json.dumps(document, ensure_ascii=True, separators=(", ", ": "))
 
 
-def check_document(checked: ImageChecked, image: Image, exit_status: int) -> doc.CheckDocument:
-    """What a check found, as the document of `document.CheckDocument`."""
+def check_document(
+    checked: ImageChecked,
+    image: Image,
+    exit_status: int,
+    interrupted: doc.Interrupted | None = None,
+) -> doc.CheckDocument:
+    """What a check found, as the document of `document.CheckDocument`.
+
+    ``interrupted`` is what is known of an earlier change that was not brought to its end.
+    """
     result = checked.result
     advice = advise(result, image)
     return {
@@ -55,12 +63,15 @@ def check_document(checked: ImageChecked, image: Image, exit_status: int) -> doc
         "findings": [_finding(finding, image) for finding in result.findings],
         "findings_omitted": result.omitted,
         "advice": [*advice.sentences, *advice.commands],
+        "interrupted": interrupted,
         "seconds": round(checked.seconds, 6),
     }
 
 
-def error_document(failed: ImageFailed, exit_status: int) -> doc.ErrorDocument:
-    """An image that could not be checked."""
+def error_document(
+    failed: ImageFailed, exit_status: int, interrupted: doc.Interrupted | None = None
+) -> doc.ErrorDocument:
+    """An image that could not be checked; ``interrupted`` as for `check_document`."""
     document: doc.ErrorDocument = {
         "schema": _SCHEMA,
         "image": plain(failed.name),
@@ -70,6 +81,8 @@ def error_document(failed: ImageFailed, exit_status: int) -> doc.ErrorDocument:
     }
     if failed.errno in errno_names.errorcode:
         document["errno"] = errno_names.errorcode[failed.errno]
+    if interrupted is not None:
+        document["interrupted"] = interrupted
     return document
 
 

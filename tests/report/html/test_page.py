@@ -181,6 +181,14 @@ def test_a_disk_with_more_damage_than_is_listed_says_so(tmp_path: Path) -> None:
     assert '"damaged": "192 KiB or more"' in image_page(event, "1.2.3")
 
 
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*.qcow2")), ids=lambda p: p.stem)
+def test_names_keep_their_case_at_the_beginning_of_a_sentence(path: Path) -> None:
+    markup = re.sub(r"(?s)<script.*?</script>|<style.*?</style>", "", _page(path))
+    text = re.sub(r"<[^>]+>", " ", markup)
+    assert set(re.findall("(?i)qemu(?!-)", text)) <= {"QEMU"}
+    assert set(re.findall("(?i)qemu-img|qcow2", text)) <= {"qemu-img", "qcow2"}
+
+
 def test_the_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'qcow2-dump\[report\]'"):

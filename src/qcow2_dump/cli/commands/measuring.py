@@ -25,7 +25,12 @@ def _options(options: Options) -> None:
         default=[],
         help="say what deleting these snapshots would free together; may be repeated",
     )
-    options.add_argument("--csv", action="store_true", help="print a table of exact bytes")
+    options.add_argument(
+        "--csv",
+        action="store_true",
+        help="print a table of exact bytes; a name that a spreadsheet would take for a formula "
+        "(=, +, -, @) begins with an apostrophe there",
+    )
     add_shown(options, "a JSON document")
     add_lock(options)
 

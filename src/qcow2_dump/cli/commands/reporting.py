@@ -14,7 +14,10 @@ __all__ = ["REPORT"]
 
 def _report_options(options: Options) -> None:
     options.add_argument(
-        "-o", "--output", metavar="FILE", help="the page to write; of several images, their index"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the page to write; of several images, their index (.html if it has no ending)",
     )
     options.add_argument(
         "--deep", action="store_true", help="also decompress every compressed cluster"
@@ -61,9 +64,10 @@ REPORT = Subcommand(
     ask=_report,
     notes=(
         (
-            "Of several images, FILE is an index; of report.html the pages are report-1.html and "
-            "so on. Only pages of this program are overwritten. It takes the optional part "
-            "qcow2-dump[report]. The exit status is the verdict, as that of check."
+            "Of several images, FILE is an index, the worst first; of report.html the pages are "
+            "report-1.html and so on. Only pages of this program are overwritten, through links "
+            "too. It takes the optional part qcow2-dump[report]. The exit status is the verdict, "
+            "as that of check."
         ),
     ),
     examples=(

@@ -7,7 +7,7 @@ import numpy as np
 
 from qcow2_dump.checks.maps.guest_map import Fragmentation
 from qcow2_dump.checks.result import Statistics
-from qcow2_dump.report.units import counted, size
+from qcow2_dump.report.units import counted, share, size
 
 __all__ = ["FragmentRows", "fragmentation_rows"]
 
@@ -31,15 +31,14 @@ def fragmentation_rows(found: Fragmentation, statistics: Statistics) -> Fragment
     bins = range(int(used[0]), int(used[-1]) + 1) if len(used) else range(0)
     labels = [size(1 << n) for n in bins]
     counts = [int(found.by_size[n]) for n in bins]
-    allocated = statistics.allocated_clusters
-    share = statistics.fragmented_clusters / allocated if allocated else 0.0
+    fragmented, allocated = statistics.fragmented_clusters, statistics.allocated_clusters
     facts = [
         ("contiguous pieces", f"{found.pieces:,}"),
         ("largest piece", size(found.largest)),
         ("average piece", size(found.data // found.pieces) if found.pieces else "none"),
         (
             "fragmented, as qemu-img counts",
-            f"{share:.1%} ({counted(statistics.fragmented_clusters, 'cluster')})",
+            f"{share(fragmented, max(1, allocated))} ({counted(fragmented, 'cluster')})",
         ),
     ]
     return FragmentRows(

@@ -17,7 +17,9 @@ Report.drawCharts = function () {
 Report.drawSpace = function (space) {
   const canvas = document.getElementById("space-chart");
   if (!canvas) return;
-  canvas.parentElement.style.height = `${70 + 30 * space.labels.length}px`;
+  // A narrow window needs a second line for the legend.
+  const above = canvas.parentElement.clientWidth < 480 ? 104 : 78;
+  canvas.parentElement.style.height = `${above + 30 * space.labels.length}px`;
   const datasets = space.parts.map((part) => ({
     label: part.label,
     data: part.bytes,
@@ -38,7 +40,7 @@ Report.drawSpace = function (space) {
       scales: {
         x: {
           stacked: true,
-          ticks: { callback: (value) => Report.size(value), stepSize: step },
+          ticks: { callback: (value) => Report.size(value), stepSize: step, maxRotation: 0 },
           title: { display: true, text: "space in the file" },
         },
         y: { stacked: true, grid: { display: false } },
