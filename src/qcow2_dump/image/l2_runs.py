@@ -13,17 +13,29 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
-from qcow2_dump.ondisk.mapping import SUBCLUSTER_ALLOCATED_MASK, SUBCLUSTER_ZERO_MASK, ClusterType
+from qcow2_dump.ondisk.mapping import (
+    L2_OFFSET_MASK,
+    SUBCLUSTER_ALLOCATED_MASK,
+    SUBCLUSTER_ZERO_MASK,
+    ClusterType,
+    EntryFlag,
+)
 
 __all__ = ["L2Decoder"]
 
 # Clusters whose subclusters are told apart at a time.
 _EXPANDED = 1 << 11
 
+# At least so many entries on average go on where the one before ends: then stretches of them are
+# decoded at once.
+_WORTHWHILE_STRETCH = 8
+
 _NO_BITS = np.uint64(0)
 _ALL_DATA = np.uint64(SUBCLUSTER_ALLOCATED_MASK)
 _ALL_ZERO = np.uint64(SUBCLUSTER_ZERO_MASK)
 _HALF = np.uint64(32)
+_COMPRESSED_FLAG = np.uint64(int(EntryFlag.COMPRESSED))
+_OFFSET = np.uint64(L2_OFFSET_MASK)
 _SHIFTS = np.arange(32, dtype=np.uint64)
 _ONE = np.uint64(1)
 
@@ -58,6 +70,11 @@ class L2Decoder:
         uint64 of one length. ``table_problems`` (uint8) is for as many equal parts of them, one
         for each table.
         """
+        if bitmaps is None and not self._data_file and not table_problems.any():
+            heads = self._regular(raw)
+            if heads is not None:
+                yield self._stretches(first, raw, heads)
+                return
         kind, host, problem = self._clusters(first, raw)
         if table_problems.any():
             per_cluster = np.repeat(table_problems, len(raw) // len(table_problems))
@@ -68,6 +85,37 @@ class L2Decoder:
             yield _runs(first * size, size, kind, host, problem)
         else:
             yield from self._extended(first, kind, host, problem, bitmaps)
+
+    def _regular(self, raw: _U64) -> _I64 | None:
+        """Where the stretches begin of which each entry is one cluster behind the one before.
+
+        None where it does not pay to decode these instead of every entry, or would be wrong.
+        """
+        breaks = np.flatnonzero(raw[1:] - raw[:-1] != np.uint64(self._geometry.cluster_size))
+        if (len(breaks) + 1) * _WORTHWHILE_STRETCH > len(raw):
+            return None
+        heads = np.concatenate((np.zeros(1, dtype=np.int64), breaks + 1))
+        head, last = raw[heads], raw[np.append(breaks, len(raw) - 1)]
+        # Only the offset may differ within a stretch, and all of its entries must be of one type.
+        if (((head ^ last) & ~_OFFSET) | last & _COMPRESSED_FLAG).any():
+            return None
+        if ((head != last) & ((head & _OFFSET) == 0)).any():
+            return None
+        return heads if int((last & _OFFSET).max()) < self._end else None
+
+    def _stretches(self, first: int, raw: _U64, heads: _I64) -> ExtentBatch:
+        """The extents of stretches that begin at some positions of the entries."""
+        kind, host, problem = self._clusters(first, raw[heads])
+        size = self._geometry.cluster_size
+        length = np.diff(heads, append=len(raw)) * size
+        joined = _heads(length[:-1], kind, host, problem)
+        return ExtentBatch.make(
+            (first + heads[joined]) * size,
+            np.add.reduceat(length, joined),
+            host[joined],
+            kind[joined],
+            problem[joined],
+        )
 
     def _clusters(self, first: int, raw: _U64) -> tuple[_U8, _I64, _U8]:
         """Type, host offset and problem of whole clusters."""
@@ -146,12 +194,17 @@ def _subclusters(
 
 def _runs(offset: int, unit: int, kind: _U8, host: _I64, problem: _U8) -> ExtentBatch:
     """Join neighbours that are mapped alike; each entry stands for ``unit`` guest bytes."""
-    goes_on = host[:-1] + unit
+    heads = _heads(unit, kind, host, problem)
+    length = np.diff(heads, append=len(kind)) * unit
+    return ExtentBatch.make(offset + heads * unit, length, host[heads], kind[heads], problem[heads])
+
+
+def _heads(step: int | _I64, kind: _U8, host: _I64, problem: _U8) -> _I64:
+    """Which do not continue the one before, whose length in bytes is ``step``."""
+    goes_on = host[:-1] + step
     np.copyto(goes_on, NO_HOST, where=host[:-1] == NO_HOST)
     head = np.ones(len(kind), dtype=np.bool_)
     np.not_equal(host[1:], goes_on, out=head[1:])
     head[1:] |= kind[1:] != kind[:-1]
     head[1:] |= problem[1:] != problem[:-1]
-    heads = np.flatnonzero(head)
-    length = np.diff(heads, append=len(kind)) * unit
-    return ExtentBatch.make(offset + heads * unit, length, host[heads], kind[heads], problem[heads])
+    return np.flatnonzero(head)

@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.maps import runs
-from qcow2_dump.checks.maps.runs import (
-    DAMAGED,
-    DAMAGED_BIT,
-    ClassRuns,
-    RunCollector,
-    runs_of_values,
-)
+from qcow2_dump.checks.maps.runs import DAMAGED, DAMAGED_BIT, ClassRuns, RunCollector
 
 _VALUES = st.lists(
     st.tuples(st.integers(1, 9), st.sampled_from([0, 1, 2, 14, 1 | DAMAGED])),
@@ -83,11 +77,9 @@ def test_memory_is_bounded_while_runs_come_in(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_equal_neighbours_are_one_run_across_pieces() -> None:
-    values = np.zeros((1 << 20) + 5, dtype=np.uint8)
-    values[7] = 3
     collector = RunCollector(1)
-    for length, value in runs_of_values(values):
-        collector.add(length, value)
+    for length, values in (([4, 3], [0, 0]), ([1, 2], [3, 0]), ([5], [0])):
+        collector.add(np.array(length, dtype=np.int64), np.array(values, dtype=np.uint8))
     made = collector.runs(10)
-    assert made.length.tolist() == [7, 1, len(values) - 8]
+    assert made.length.tolist() == [7, 1, 7]
     assert made.kind.tolist() == [0, 3, 0]

@@ -27,10 +27,10 @@ def test_cells_hold_what_counting_finds(
 ) -> None:
     cells = Cells(len(kinds), number, KINDS)
     assert len(cells) == min(number, len(kinds))
-    row = np.array(kinds, dtype=np.uint8)
     bounds = sorted({0, len(kinds), *(cut for cut in cuts if cut < len(kinds))})
     for start, end in itertools.pairwise(bounds):
-        cells.add_row(start, row[start:end])
+        units = np.arange(start, end, dtype=np.int64)
+        cells.add(units, units + 1, i64(kinds[start:end]))
     cells.mark(i64([a for a, _ in damage]), i64([a + n for a, n in damage]))
     hurt = {unit for a, n in damage for unit in range(a, a + n)}
     sizes = np.diff(cells.bounds)

@@ -63,8 +63,7 @@ def _pictures_agree(survey: Survey, sums: SpaceSums) -> None:
     for kind in set(Kind) - {Kind.COMPRESSED, Kind.FREE}:
         assert held[kind] == parts[Part[kind.name]]
     drawn = map_host(
-        survey.windows(),
-        survey.damaged,
+        survey.stretches(),
         size=space.length,
         cluster_size=space.cluster_size,
         most_runs=10**6,

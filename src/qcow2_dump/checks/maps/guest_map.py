@@ -1,5 +1,6 @@
 """The disk of the active layer, from its start to its end: what each part of it is mapped to."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,7 @@ from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.host_classes import HostClasses
 from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
 from qcow2_dump.checks.trees import Tree
-from qcow2_dump.image.extents import NO_HOST, Runs, merge_runs
+from qcow2_dump.image.extents import NO_HOST, ExtentBatch, Runs, merge_runs
 from qcow2_dump.image.guest import tree_extents
 from qcow2_dump.image.guest_tree import disk_end
 from qcow2_dump.image.image import Image
@@ -19,8 +20,6 @@ from qcow2_dump.ondisk.mapping import ClusterType
 
 __all__ = ["Fragmentation", "GuestExtents", "GuestMap", "map_guest"]
 
-# A run of at least so many clusters is compared with the host's classes by itself.
-_LONG = 256
 # Where a run may end: subclusters are never smaller than a sector.
 _UNIT = SECTOR_SIZE
 
@@ -97,17 +96,8 @@ def map_guest(
     the L1 table cannot be read at all.
     """
     walk = _Walk(image, host_classes, most_extents)
-    pieces = (
-        Runs(
-            batch.start,
-            batch.length,
-            batch.host,
-            batch.type.astype(np.int64) << 8 | batch.problem,
-        )
-        for batch in tree_extents(image, tree, end=limit)
-    )
-    for runs in merge_runs(pieces):
-        walk.take(runs)
+    for runs in merge_runs(walk.runs(tree_extents(image, tree, end=limit))):
+        walk.note_pieces(runs)
     walk.leave_out(disk_end(tree))
     return GuestMap(
         size=walk.end,
@@ -123,6 +113,9 @@ _OF_TYPE = np.zeros(8, dtype=np.uint8)
 _OF_TYPE[[ClusterType.ZERO_PLAIN, ClusterType.ZERO_ALLOC]] = GuestClass.ZERO
 _OF_TYPE[ClusterType.NORMAL] = GuestClass.DATA
 _OF_TYPE[ClusterType.COMPRESSED] = GuestClass.COMPRESSED
+
+# Of runs: data that nothing is wrong with.
+_PLAIN_DATA = int(ClusterType.NORMAL) << 8 | int(MappingProblem.NONE)
 
 
 class _Walk:
@@ -140,24 +133,40 @@ class _Walk:
         self.fragmentation = Fragmentation()
         self.end = 0
 
-    def take(self, runs: Runs) -> None:
-        """Add some runs, which follow those before."""
-        guest = _OF_TYPE[runs.code >> 8]
-        guest[(runs.code & 0xFF) != MappingProblem.NONE] = GuestClass.UNREADABLE | DAMAGED
-        self.end = int(runs.start[-1] + runs.length[-1])
-        data = (guest == GuestClass.DATA) & (runs.host != NO_HOST)
-        self._note_pieces(runs, data)
-        if self._classes is None or not data.any():
-            self._add(runs.length, guest)
+    def runs(self, batches: Iterable[ExtentBatch]) -> Iterator[Runs]:
+        """Gather what some extents, which follow those before, are; they come out as runs."""
+        for batch in batches:
+            self._take(batch)
+            code = batch.type.astype(np.int64) << 8 | batch.problem
+            yield Runs(batch.start, batch.length, batch.host, code)
+
+    def _take(self, batch: ExtentBatch) -> None:
+        self.end = batch.end
+        guest = _OF_TYPE[batch.type]
+        guest[batch.problem != MappingProblem.NONE] = GuestClass.UNREADABLE | DAMAGED
+        is_data = (guest == GuestClass.DATA) & (batch.host != NO_HOST)
+        data = np.flatnonzero(is_data)
+        if self._classes is None or not len(data):
+            self._add(batch.length, guest)
             return
-        at = 0
-        long = np.flatnonzero(data & (runs.length >= _LONG << self._bits)).tolist()
-        for position in long:
-            self._add_short(runs.take(slice(at, position)), guest[at:position], self._classes)
-            host, length = int(runs.host[position]), int(runs.length[position])
-            self._add_long(host, length, self._classes)
-            at = position + 1
-        self._add_short(runs.take(slice(at, None)), guest[at:], self._classes)
+        host = batch.host[data]
+        pieces = self._classes.pieces(
+            host >> self._bits, (host + batch.length[data] - 1) >> self._bits
+        )
+        if len(pieces.values) == len(data):
+            guest[data] = pieces.values
+            self._add(batch.length, guest)
+            return
+        number = np.ones(len(guest), dtype=np.int64)
+        number[data] = pieces.number
+        row = np.repeat(np.arange(len(guest)), number)
+        start, kind = batch.start[row], guest[row]
+        mapped = is_data[row]
+        kind[mapped] = pieces.values
+        # The first piece of a range begins with it, the others with a cluster.
+        within = (pieces.first << self._bits) - np.repeat(host, pieces.number)
+        start[mapped] += np.maximum(within, 0)
+        self._add(np.diff(start, append=self.end), kind)
 
     def leave_out(self, end: int) -> None:
         """The rest of the disk, up to a guest offset, is not looked at."""
@@ -177,7 +186,9 @@ class _Walk:
         )
         return GuestExtents(*columns)
 
-    def _note_pieces(self, runs: Runs, data: NDArray[np.bool_]) -> None:
+    def note_pieces(self, runs: Runs) -> None:
+        """Count the pieces of data, and list them while they are few; runs in guest order."""
+        data = (runs.code == _PLAIN_DATA) & (runs.host != NO_HOST)
         self.fragmentation.add(runs.length[data])
         if self._extents is None:
             return
@@ -187,44 +198,6 @@ class _Walk:
             return
         columns = (getattr(runs, name)[data] for name in ("start", "length", "host", "code"))
         self._extents.append(Runs(*columns))
-
-    def _add_long(self, host: int, length: int, classes: HostClasses) -> None:
-        """A long piece of data, which most often is of one class."""
-        first, last = host >> self._bits, (host + length - 1) >> self._bits
-        found = classes.between(first, last + 1)
-        if (found == found[0]).all():
-            self._add(np.array([length], dtype=np.int64), found[:1])
-            return
-        edges = np.arange(first + 1, last + 1, dtype=np.int64) << self._bits
-        self._add(np.diff(edges, prepend=host, append=host + length), found)
-
-    def _add_short(self, runs: Runs, guest: NDArray[np.uint8], classes: HostClasses) -> None:
-        """Pieces of any kind, of which data is cut at the clusters of the file."""
-        if not len(runs):
-            return
-        data = (guest == GuestClass.DATA) & (runs.host != NO_HOST)
-        first = np.where(data, runs.host >> self._bits, 0)
-        last = np.where(data, (runs.host + runs.length - 1) >> self._bits, 0)
-        if (first == last).all():
-            guest[data] = classes.of(first[data])
-            self._add(runs.length, guest)
-            return
-        number = last - first + 1
-        begin = np.cumsum(number) - number
-        cluster = np.arange(int(number.sum())) + np.repeat(first - begin, number)
-        kind, mapped = np.repeat(guest, number), np.repeat(data, number)
-        kind[mapped] = classes.of(cluster[mapped])
-        # Only where the class changes, or a run begins, there is anything to tell.
-        head = np.ones(len(kind), dtype=np.bool_)
-        np.not_equal(kind[1:], kind[:-1], out=head[1:])
-        head[begin] = True
-        heads = np.flatnonzero(head)
-        row = np.searchsorted(begin, heads, side="right") - 1
-        start = runs.start[row] + np.where(
-            heads == begin[row], 0, (cluster[heads] << self._bits) - runs.host[row]
-        )
-        end = int(runs.start[-1] + runs.length[-1])
-        self._add(np.diff(start, append=end), kind[heads])
 
     def _add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs whose class is known: lengths in bytes."""

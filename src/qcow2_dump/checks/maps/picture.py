@@ -62,8 +62,7 @@ class PictureMaker:
         """The picture, when all has run; walks the active layer. Raises SourceError likewise."""
         image, space = self._facts.image, self._facts.space
         host = map_host(
-            self._survey.windows(),
-            self._survey.damaged,
+            self._survey.stretches(),
             size=space.length,
             cluster_size=space.cluster_size,
             most_runs=_MOST_RUNS,

@@ -4,14 +4,13 @@ A run keeps what most of it is, and which classes are in it at all, so that a si
 cluster is never lost in the crowd, however coarse the picture becomes.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAMAGED", "DAMAGED_BIT", "ClassRuns", "RunCollector", "runs_of_values"]
+__all__ = ["DAMAGED", "DAMAGED_BIT", "ClassRuns", "RunCollector"]
 
 DAMAGED = 0x80
 """Added to a class (0 to 14) it makes the value of something of that class that is damaged."""
@@ -20,10 +19,6 @@ DAMAGED_BIT = 15
 """The bit of a mask that says that something is damaged; those below stand for classes."""
 
 _CLASSES = 16
-
-# Clusters compared with their neighbours, and runs made coarser, at a time.
-_PIECE = 1 << 20
-_GROUPS = 1 << 16
 
 # Runs that are collected before they are made coarser, which takes some hundred bytes each. A
 # quarter of them is left: more than any picture has, so that none becomes coarser than it must.
@@ -113,8 +108,9 @@ class RunCollector:
         end = int(runs.length.sum())
         thin = runs.coarser(self._shift)
         while len(thin) > _MOST_COLLECTED // 4:
-            self._shift += _least_shift(thin.length, _MOST_COLLECTED // 4)
-            thin = runs.coarser(self._shift)
+            shift = _least_shift(thin.length, _MOST_COLLECTED // 4)
+            self._shift += shift
+            thin = thin.coarser(shift)
         length = thin.length << self._shift
         length[-1] -= int(length.sum()) - end
         kept = ClassRuns(self._cell_size, length, thin.kind, thin.mask)
@@ -131,17 +127,6 @@ class RunCollector:
         return ClassRuns(self._cell_size, *columns).merged()
 
 
-def runs_of_values(
-    values: NDArray[np.uint8],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """The runs of equal values in an array, in pieces: their lengths and their values."""
-    for start in range(0, len(values), _PIECE):
-        piece = values[start : start + _PIECE]
-        heads = np.flatnonzero(piece[1:] != piece[:-1]) + 1
-        heads = np.concatenate((np.zeros(1, dtype=np.int64), heads))
-        yield np.diff(heads, append=len(piece)), piece[heads]
-
-
 def _least_shift(length: NDArray[np.int64], most: int) -> int:
     """The least shift, at least 1, after which there may be as few runs as that."""
     exponent = np.frexp(length.astype(np.float64))[1] - 1
@@ -156,42 +141,62 @@ def _least_shift(length: NDArray[np.int64], most: int) -> int:
 def _coarser(
     runs: ClassRuns, shift: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint16]]:
-    """Length in coarse cells, class and mask of each group of coarse cells."""
+    """Length in coarse cells, class and mask: of cells that one run fills, and of each other."""
     end = np.cumsum(runs.length)
     start = end - runs.length
-    first, last = start >> shift, (end - 1) >> shift
-    # Each run has a part of its first cell, all of some, and a part of its last cell.
-    crossing, spanning = last > first, last > first + 1
-    parts = 1 + crossing.astype(np.int64) + spanning
-    row = np.repeat(np.arange(len(runs)), parts)
-    cell, count = first[row], np.ones(len(row), dtype=np.int64)
-    share = (np.minimum(end, (first + 1) << shift) - start)[row]
-    tails = (np.cumsum(parts) - 1)[crossing]
-    cell[tails] = last[crossing]
-    share[tails] = (end - (last << shift))[crossing]
-    between = (np.cumsum(parts) - 2)[spanning]
-    cell[between] = first[spanning] + 1
-    count[between] = (last - first - 1)[spanning]
-    heads = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
-    kind = runs.kind[row]
-    mask = np.bitwise_or.reduceat(runs.mask[row], heads)
-    return count[heads], _largest(heads, kind, share), mask
+    within = (1 << shift) - 1
+    # The runs that begin inside of a cell: each shares it with the one before.
+    inner = np.flatnonzero(start & within)
+    cell = start[inner] >> shift
+    heads = np.flatnonzero(np.append(True, cell[1:] != cell[:-1])[: len(cell)])
+    tails = np.append(heads[1:], len(cell))[: len(heads)] - 1
+    groups = _Groups(cell[heads], inner[heads] - 1, inner[tails])
+    filled_from = (start + within) >> shift
+    filled = (end >> shift) - filled_from
+    # The last cell may be cut short.
+    filled[-1] += bool(end[-1] & within) and start[-1] <= end[-1] & ~within
+    alone = np.flatnonzero(filled > 0)
+    order = np.argsort(np.concatenate((filled_from[alone], groups.cell)), kind="stable")
+    length = np.concatenate((filled[alone], np.ones(len(heads), dtype=np.int64)))
+    kind = np.concatenate((runs.kind[alone], _largest(runs, start, groups, shift)))
+    mask = np.concatenate((runs.mask[alone], _all_of(runs.mask, groups)))
+    return length[order], kind[order], mask[order]
+
+
+class _Groups(NamedTuple):
+    """Coarse cells that several runs have parts of: the runs ``first`` to ``last`` (int64 each)."""
+
+    cell: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
 
 
 def _largest(
-    heads: NDArray[np.int64], kind: NDArray[np.uint8], share: NDArray[np.int64]
+    runs: ClassRuns, start: NDArray[np.int64], groups: _Groups, shift: int
 ) -> NDArray[np.uint8]:
-    """The class with the largest share in each group, uint8[heads]."""
-    bounds = np.append(heads, len(kind))
-    best = kind[heads]
-    crowded = np.flatnonzero(np.diff(bounds) > 1)
-    for at in range(0, len(crowded), _GROUPS):
-        chosen = crowded[at : at + _GROUPS]
-        sizes = bounds[chosen + 1] - bounds[chosen]
-        group = np.repeat(np.arange(len(chosen)), sizes)
-        within = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        rows = bounds[chosen][group] + within
-        slots = group * _CLASSES + kind[rows]
-        held = np.bincount(slots, weights=share[rows], minlength=len(chosen) * _CLASSES)
-        best[chosen] = held.reshape(-1, _CLASSES).argmax(axis=1)
+    """The class with the largest share in each group, uint8[groups]; runs begin at ``start``."""
+    cell, first, last = groups
+    before = (cell << shift) - start[first]
+    behind = np.minimum(runs.length[last], ((cell + 1) << shift) - start[last])
+    best = np.zeros(len(cell), dtype=np.uint8)
+    most = np.zeros(len(cell), dtype=np.int64)
+    for kind in np.flatnonzero(np.bincount(runs.kind)).tolist():
+        is_kind = runs.kind == kind
+        length = runs.length * is_kind
+        below = np.cumsum(length) - length
+        share = below[last] - below[first]
+        share += behind * is_kind[last] - before * is_kind[first]
+        larger = share > most
+        best[larger] = kind
+        np.maximum(most, share, out=most)
     return best
+
+
+def _all_of(mask: NDArray[np.uint16], groups: _Groups) -> NDArray[np.uint16]:
+    """What is in any run of each group: uint16[groups]."""
+    bounds = np.stack((groups.first, groups.last + 1), axis=1).reshape(-1)
+    if not len(bounds):
+        return mask[:0]
+    # Of each two that follow each other the first goes from one bound of a group to the other.
+    joined: NDArray[np.uint16] = np.bitwise_or.reduceat(np.append(mask, mask[:1]), bounds)[::2]
+    return joined

@@ -47,14 +47,6 @@ class Cells:
             same = kinds == kind
             self.shares[first:behind, kind] += np.diff(_below(cuts, starts[same], ends[same]))
 
-    def add_row(self, start: int, kinds: NDArray[np.uint8]) -> None:
-        """Count units that follow each other from ``start`` on, given one by one."""
-        if not len(kinds):
-            return
-        heads = np.flatnonzero(np.append(True, kinds[1:] != kinds[:-1]))
-        ends = np.append(heads[1:], len(kinds))
-        self.add(heads + start, ends + start, kinds[heads])
-
     def mark(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         """Mark the cells that any of some ranges touches as damaged; in any order."""
         ends = np.minimum(ends, self.length)

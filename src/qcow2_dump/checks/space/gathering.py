@@ -1,4 +1,4 @@
-"""Who uses each cluster of the file: one walk over everything that names clusters.
+"""Who uses each cluster of the file: what the check counted, or else one more walk over the tables.
 
 What is named is told as the check counts it (format sections 8.3 to 8.5), so that a cluster
 without users is one without references.
@@ -13,6 +13,7 @@ from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.pass_bitmaps import bitmap_clusters
 from qcow2_dump.checks.space.table_groups import claims_of_groups, distinct_streams
 from qcow2_dump.checks.space.tree_codes import l1_stretches, table_codes
+from qcow2_dump.checks.space.uniform_data import claim_uniform_data
 from qcow2_dump.checks.space.use_map import UseMap
 from qcow2_dump.checks.space.users import Use, Users
 from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
@@ -54,7 +55,7 @@ class Gathering:
         self._streams = self._with_use(trees, Use.COMPRESSED)
 
     def run(self) -> Iterator[int]:
-        """Walk everything. Yields the bytes of L2 tables read so far.
+        """Look at all that names clusters. Yields the bytes of L2 tables read so far.
 
         The check of the image must have run. Raises SourceError when a table cannot be read.
         """
@@ -63,7 +64,7 @@ class Gathering:
         self._claim_tables()
         facts, done = self._facts, 0
         geometry = facts.image.geometry
-        if facts.image.header.has_data_file:
+        if facts.image.header.has_data_file or claim_uniform_data(facts, self.uses, self._data):
             return
         for batch in read_l2_batches(facts.image.source, geometry, facts.tables):
             self._take(batch)
@@ -132,7 +133,11 @@ class Gathering:
             self.uses.claim(self._facts.cluster_indices(held), int(codes[0]))
             return
         held, codes = claims_of_groups(offsets, codes, batch.members, self._users)
-        self.uses.claim_each(self._facts.cluster_indices(held), codes)
+        indices = self._facts.cluster_indices(held)
+        if len(codes) and codes.min() == codes.max():
+            self.uses.claim(indices, int(codes[0]))
+        else:
+            self.uses.claim_each(indices, codes)
 
     def _claim_streams(self, batch: L2Batch, packed: NDArray[np.bool_]) -> None:
         facts, space = self._facts, self._facts.space

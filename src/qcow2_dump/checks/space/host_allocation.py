@@ -10,6 +10,9 @@ from qcow2_dump.checks.space.survey import Survey
 
 __all__ = ["allocated_free_bytes"]
 
+# Ranges of data looked at together.
+_TOGETHER = 1 << 12
+
 
 def allocated_free_bytes(survey: Survey) -> int | None:
     """Bytes of free clusters that are no hole of the file; None where that is not known."""
@@ -17,35 +20,28 @@ def allocated_free_bytes(survey: Survey) -> int | None:
     if not source.allocated():  # a device has none, and memory cannot tell
         return None
     total = 0
-    size, bits = survey.space.cluster_size, survey.space.cluster_bits
-    for first, behind, kinds in survey.windows():
-        start, end = first << bits, min(behind << bits, survey.space.length)
-        if kinds is None:
-            total += sum(stop - begin for begin, stop in source.data_ranges(start, end))
-            continue
-        free = kinds == Kind.FREE
+    bits, length = survey.space.cluster_bits, survey.space.length
+    for stretches in survey.stretches():
+        free = stretches.kinds == Kind.FREE
         if not free.any():
             continue
-        below = np.append(0, np.cumsum(free)) * size
-        ranges = source.data_ranges(start, end)
-        for bounds in _in_pieces(ranges, start):
-            cluster = np.minimum(bounds >> bits, len(free) - 1)
-            # Free bytes below each bound: those of whole clusters, and a part of its own.
-            within = below[cluster] + free[cluster] * (bounds - (cluster << bits))
-            total += int((within[:, 1] - within[:, 0]).sum())
+        starts, ends = stretches.start[free] << bits, stretches.ends[free] << bits
+        whole = np.append(0, np.cumsum(ends - starts))
+        for bounds in _in_pieces(source.data_ranges(int(starts[0]), min(int(ends[-1]), length))):
+            # Free bytes below each bound: those of whole stretches, and a part of the last.
+            begun = np.searchsorted(starts, bounds, side="right")
+            below = whole[begun] - np.maximum(ends[begun - 1] - bounds, 0) * (begun > 0)
+            total += int((below[:, 1] - below[:, 0]).sum())
     return total
 
 
-_TOGETHER = 1 << 12
-
-
-def _in_pieces(ranges: Iterator[tuple[int, int]], start: int) -> Iterator[NDArray[np.int64]]:
-    """Ranges of the file, some thousand at a time, counted from ``start``: int64[n, 2]."""
+def _in_pieces(ranges: Iterator[tuple[int, int]]) -> Iterator[NDArray[np.int64]]:
+    """Ranges of the file, some thousand at a time: int64[n, 2]."""
     held: list[tuple[int, int]] = []
     for bounds in ranges:
         held.append(bounds)
         if len(held) == _TOGETHER:
-            yield np.array(held, dtype=np.int64) - start
+            yield np.array(held, dtype=np.int64)
             held.clear()
     if held:
-        yield np.array(held, dtype=np.int64) - start
+        yield np.array(held, dtype=np.int64)

@@ -1,7 +1,5 @@
 """Adds up a survey: which bytes of the file are what, and whose."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,11 +8,9 @@ from qcow2_dump.checks.space.host_allocation import allocated_free_bytes
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.sums import Part, SpaceSums, TreeSums
 from qcow2_dump.checks.space.survey import Survey
-from qcow2_dump.checks.space.users import NOBODY, Use, trees_in
+from qcow2_dump.checks.space.users import Use, trees_in
 
 __all__ = ["sum_up"]
-
-_WINDOW = 1 << 20
 
 # What a snapshot brings into the file. Clusters that are anything else too are not freed with it.
 _OF_TREES = int(Use.L1 | Use.L2 | Use.DATA | Use.COMPRESSED | Use.VM_STATE)
@@ -39,10 +35,10 @@ def sum_up(survey: Survey) -> SpaceSums:
     """Add up a survey that has run. Raises SourceError when the image cannot be read."""
     under = survey.leaks.undercounted
     over = survey.leaks.overcounted
-    of_codes = _bytes_of_codes(survey)
-    stays = np.zeros_like(of_codes)
-    for wrong in (over, under):
-        stays += _bytes_of_codes(survey, wrong)
+    totals = _Totals(survey)
+    of_codes = totals.of_codes
+    over_codes, under_codes = _bytes_of_codes(survey, over), _bytes_of_codes(survey, under)
+    stays = over_codes + under_codes
     frees: dict[int, int] = {}
     crowded = twice = 0
     masks = survey.uses.users.masks
@@ -56,71 +52,56 @@ def sum_up(survey: Survey) -> SpaceSums:
             twice += length
     return SpaceSums(
         length=survey.space.length,
-        parts=_parts(survey),
+        parts=_parts(survey, totals),
         allocated_free=allocated_free_bytes(survey),
         trees=_trees(survey, of_codes, frees),
         crowded=crowded,
-        overcounted=_bytes_of(survey, over),
-        undercounted=_bytes_of(survey, under),
+        overcounted=int(over_codes.sum()),
+        undercounted=int(under_codes.sum()),
         claimed_twice=twice,
-        frees=list(frees.items()),
+        frees=sorted(frees.items()),
     )
 
 
-def _windows(survey: Survey) -> Iterator[tuple[int, int]]:
-    """The first cluster of each piece of the file, and the one behind it."""
-    for start in range(0, survey.space.clusters, _WINDOW):
-        yield start, min(start + _WINDOW, survey.space.clusters)
+class _Totals:
+    """The bytes of all clusters with each code (int64[codes]) and of each `Kind` (int64[kinds]).
+
+    ``behind`` is the cluster behind the last one that is not free.
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self.of_codes = np.zeros(len(survey.uses.users.masks), dtype=np.int64)
+        self.of_kinds = np.zeros(len(Kind), dtype=np.int64)
+        self.behind = 0
+        last = None
+        for last in survey.stretches():
+            lengths = last.lengths << survey.space.cluster_bits
+            np.add.at(self.of_codes, last.codes, lengths)
+            np.add.at(self.of_kinds, last.kinds, lengths)
+            used = np.flatnonzero(last.kinds != Kind.FREE)
+            if len(used):
+                self.behind = int(last.ends[used[-1]])
+        if last is not None:
+            self.of_codes[last.codes[-1]] -= survey.space.missing
+            self.of_kinds[last.kinds[-1]] -= survey.space.missing
 
 
-def _bytes_of_codes(survey: Survey, chosen: BitSet | None = None) -> NDArray[np.int64]:
-    """The bytes of all clusters with each code, or of the chosen ones among them: int64[codes]."""
+def _bytes_of_codes(survey: Survey, chosen: BitSet) -> NDArray[np.int64]:
+    """The bytes of the chosen clusters with each code: int64[codes]."""
     found = np.zeros(len(survey.uses.users.masks), dtype=np.int64)
-    if chosen is not None and not chosen:
-        return found
-    last = survey.space.clusters - 1
-    for start, end in _windows(survey):
-        if chosen is not None and not chosen.any_in(start, end):
-            continue
-        if not survey.uses.any_in(start, end):
-            unused = end - start
-            if chosen is not None:
-                unused = int(np.count_nonzero(chosen.flags(start, end)))
-            found[NOBODY] += unused << survey.space.cluster_bits
-            continue
-        codes = survey.uses.codes[start:end]
-        if chosen is not None:
-            codes = codes[chosen.flags(start, end)]
-        found += np.bincount(codes, minlength=len(found)) << survey.space.cluster_bits
-    if last >= 0 and (chosen is None or chosen.contains(np.array([last]))[0]):
-        found[survey.uses.codes[last]] -= survey.space.missing
+    clusters, codes = survey.space.clusters, survey.uses.codes
+    for chunk in chosen.chunks():
+        inside = chunk[chunk < clusters]
+        np.add.at(found, codes[inside], survey.space.cluster_size)
+        if len(inside) and int(inside[-1]) == clusters - 1:
+            found[codes[clusters - 1]] -= survey.space.missing
     return found
 
 
-def _bytes_of(survey: Survey, clusters: BitSet) -> int:
-    """The bytes of the clusters of the file that are in a set."""
-    return int(_bytes_of_codes(survey, clusters).sum())
-
-
-def _parts(survey: Survey) -> dict[Part, int]:
+def _parts(survey: Survey, totals: _Totals) -> dict[Part, int]:
     """The bytes of each part of the file."""
-    size = survey.space.cluster_size
-    counts = np.zeros(len(Kind), dtype=np.int64)
-    behind, last = 0, Kind.FREE
-    for start, end, kinds in survey.windows():
-        if kinds is None:
-            counts[Kind.FREE] += end - start
-            last = Kind.FREE
-            continue
-        counts += np.bincount(kinds, minlength=len(Kind))
-        used = kinds[::-1] != Kind.FREE
-        if used.any():
-            behind = start + len(kinds) - int(used.argmax())
-        last = Kind(int(kinds[-1]))
-    of_kinds = counts << survey.space.cluster_bits
-    of_kinds[last] -= survey.space.missing
-    parts = {Part[kind.name]: int(of_kinds[kind]) for kind in Kind}
-    tail = max(0, survey.space.length - behind * size)
+    parts = {Part[kind.name]: int(totals.of_kinds[kind]) for kind in Kind}
+    tail = max(0, survey.space.length - totals.behind * survey.space.cluster_size)
     payload = min(survey.payload, parts[Part.COMPRESSED])
     parts[Part.SLACK] = parts[Part.COMPRESSED] - payload
     parts[Part.COMPRESSED] = payload

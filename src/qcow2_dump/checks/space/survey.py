@@ -11,6 +11,7 @@ from qcow2_dump.checks.space.cells import Cells
 from qcow2_dump.checks.space.damage import find_damage
 from qcow2_dump.checks.space.gathering import Gathering
 from qcow2_dump.checks.space.kinds import Kind, kinds_of
+from qcow2_dump.checks.space.stretches import Stretches, cut_where_any_changes
 from qcow2_dump.checks.space.use_map import UseMap
 from qcow2_dump.checks.space.users import NOBODY
 from qcow2_dump.checks.steps import Step
@@ -22,7 +23,7 @@ _WINDOW = 1 << 20
 
 
 class Survey:
-    """What a finished check, of all trees, and one more walk tell of the space in a file.
+    """What a finished check, of all trees, and at most one more walk tell of the space in a file.
 
     ``uses`` holds the users of each cluster, ``payload`` the bytes that compressed streams take,
     ``damaged`` the damaged clusters. They are complete when `run` has ended.
@@ -54,54 +55,59 @@ class Survey:
         """What compressed streams take, in bytes: whole sectors."""
         return self._gathering.payload
 
-    def windows(self) -> Iterator[tuple[int, int, NDArray[np.uint8] | None]]:
-        """The kind of each cluster of the file (`Kind`, uint8), in order and in pieces.
+    def stretches(self) -> Iterator[Stretches]:
+        """The clusters of the file from its start to its end, in pieces.
 
-        Before it the first cluster of the piece, a multiple of 8, and the one behind it. None
-        stands for a piece in which all clusters are free and none is damaged: there may be
-        thousands of these in a file full of holes, and they cost next to nothing.
+        Where nobody uses any cluster a piece costs next to nothing: there may be thousands of
+        these in a file full of holes.
         """
         kinds = kinds_of(self.uses.users)
         for start in range(0, self.space.clusters, _WINDOW):
             end = min(start + _WINDOW, self.space.clusters)
-            if not self.uses.any_in(start, end) and not any(
-                marks.any_in(start, end) for marks in (self.leaks.unreferenced, self.damaged)
-            ):
-                yield start, end, None
-                continue
-            codes = self.uses.codes[start:end]
-            found = kinds[codes]
-            leaked = self.leaks.unreferenced.flags(start, end)
-            if leaked.any():
-                found[leaked & (codes == NOBODY)] = Kind.LEAKED
-            yield start, end, found
+            marked = [marks.any_in(start, end) for marks in (self.leaks.unreferenced, self.damaged)]
+            if any(marked) or self.uses.any_in(start, end):
+                yield self._cut(start, end, kinds, *marked)
+            else:
+                yield Stretches.unused(start, end)
+
+    def _cut(
+        self, first: int, end: int, kinds: NDArray[np.uint8], leaks: bool, damage: bool
+    ) -> Stretches:
+        """The stretches of a piece; whether there are ``leaks`` and ``damage`` in it is known."""
+        codes = self.uses.codes[first:end]
+        columns: list[NDArray[np.unsignedinteger] | NDArray[np.bool_]] = [codes]
+        leaked = self.leaks.unreferenced.flags(first, end) if leaks else None
+        if leaked is not None:
+            columns.append(leaked)
+        damaged = self.damaged.flags(first, end) if damage else None
+        if damaged is not None:
+            columns.append(damaged)
+        heads = cut_where_any_changes(columns)
+        found = codes[heads]
+        of_stretches = kinds[found]
+        if leaked is not None:
+            of_stretches[leaked[heads] & (found == NOBODY)] = Kind.LEAKED
+        hurt = np.zeros(len(heads), dtype=np.bool_) if damaged is None else damaged[heads]
+        return Stretches(heads + first, end, found, of_stretches, hurt)
 
     def host_map(self, number: int) -> Cells:
         """The file from its start to its end in at most ``number`` cells; units are clusters."""
         cells = Cells(self.space.clusters, number, len(Kind))
-        for start, end, kinds in self.windows():
-            if kinds is None:
-                cells.add(np.array([start]), np.array([end]), np.array([Kind.FREE]))
-            else:
-                cells.add_row(start, kinds)
-        for chunk in self.damaged.chunks():
-            cells.mark(chunk, chunk + 1)
+        for stretches in self.stretches():
+            ends = stretches.ends
+            cells.add(stretches.start, ends, stretches.kinds)
+            cells.mark(stretches.start[stretches.damaged], ends[stretches.damaged])
         return cells
 
     def bytes_of_kinds(self) -> NDArray[np.int64]:
         """The bytes of the file that are of each kind: int64, by `Kind`."""
-        counts = np.zeros(len(Kind), dtype=np.int64)
-        last = int(Kind.FREE)
-        for start, end, kinds in self.windows():
-            if kinds is None:
-                counts[Kind.FREE] += end - start
-                last = int(Kind.FREE)
-            else:
-                counts += np.bincount(kinds, minlength=len(Kind))
-                last = int(kinds[-1])
-        counts <<= self.space.cluster_bits
-        counts[last] -= self.space.missing
-        return counts
+        found = np.zeros(len(Kind), dtype=np.int64)
+        last = None
+        for last in self.stretches():
+            np.add.at(found, last.kinds, last.lengths << self.space.cluster_bits)
+        if last is not None:
+            found[last.kinds[-1]] -= self.space.missing
+        return found
 
     def bytes_in(self, clusters: BitSet) -> int:
         """The bytes of the file in a set of its clusters."""

@@ -30,7 +30,7 @@ def claims_of_groups(
     of_groups = codes.reshape(-1, members)
     equal = (stacked == stacked[0]).all(axis=0)
     same = np.flatnonzero(equal & (stacked[0] != 0))
-    whole = users.join_runs(codes, np.arange(0, len(codes), members))
+    whole = np.array([_code_of(row, users) for row in of_groups.tolist()], dtype=np.int64)
     parts: list[_Claims] = [(stacked[0, same], whole[same // columns])]
     differ = np.flatnonzero(~equal)
     if len(differ):
@@ -39,6 +39,14 @@ def claims_of_groups(
             some = stacked[rows][:, differ]
             parts.append(_different(some, differ // columns, of_groups[:, rows], users))
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _code_of(codes: list[int], users: Users) -> int:
+    """The code of all users of some codes."""
+    mask = 0
+    for code in codes:
+        mask |= users.masks[code]
+    return users.code(mask)
 
 
 def _different(

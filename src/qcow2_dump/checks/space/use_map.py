@@ -66,6 +66,11 @@ class UseMap:
             self._widen()
             self.codes[indices] = code
 
+    def claim_unused(self, first: int, chosen: NDArray[np.bool_], code: int) -> None:
+        """Give users to clusters that have none: those chosen of as many from ``first`` on."""
+        self._widen()
+        np.putmask(self.codes[first : first + len(chosen)], chosen, code)
+
     def claim_each(self, indices: NDArray[np.int64], codes: NDArray[np.int64]) -> None:
         """Add users to clusters, of which each has its own: two int64 arrays of one length."""
         while len(indices):
