@@ -215,6 +215,9 @@ def test_paper_gets_the_facts_without_the_buttons(opened: Open, damaged: Path) -
     page.page.emulate_media(media="print")
     assert not page.page.locator("#host-map .tools").is_visible()
     assert page.page.locator("#finding-7").is_visible()
+    assert page.page.get_by_role("button", name="Where in the file").is_visible()
+    page.page.set_viewport_size({"width": 700, "height": 1000})
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 700
     assert page.page.locator("#host-map .legend").is_visible()
     assert page.page.evaluate("document.documentElement.dataset.theme") == "light"
     page.page.evaluate("window.dispatchEvent(new Event('afterprint'))")

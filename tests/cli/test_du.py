@@ -77,6 +77,11 @@ def test_what_an_unusable_table_holds_is_not_known(tmp_path: Path) -> None:
     first = next(tree for tree in trees if tree["snapshot"] == 0)
     assert (first["virtual_size"], first["exclusive"], first["freed"]) == (256 << 10, None, None)
     assert first["name"] == "monday"
+    built.poke(record, 1 << 40)
+    path = built.write_to(tmp_path / "far.qcow2")
+    document = json.loads(run("du", "--json", path).stdout)
+    assert next(t for t in document["trees"] if t["snapshot"] == 0)["freed"] is None
+    assert "unreadable-tree" in {doubt["kind"] for doubt in document["doubts"]}
     assert all(tree["exclusive"] is not None for tree in trees if tree is not first)
 
 

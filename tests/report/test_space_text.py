@@ -229,6 +229,15 @@ def test_names_are_whole_where_there_is_no_terminal() -> None:
     assert '2 "\\u77ed' in text(found, image, Paper(80, unicode=False))
 
 
+def test_names_in_a_list_are_not_broken() -> None:
+    snapshots = tuple(SnapshotSpec(str(n), f"of the day {n}") for n in range(1, 7))
+    built = build(ImageSpec(content={0: Data(1)}, virtual_size=1 << 20, snapshots=snapshots))
+    found, image = measured(built, "t.qcow2", sets=True)
+    shown = text(found, image, Paper(60))
+    for name in ('1 "of the day 1",', '2 "of the day 2",', '4 "of the day 4"', "and 2 more"):
+        assert name in shown
+
+
 def test_a_narrow_terminal_has_a_line_for_each_number() -> None:
     found, image = measured(rich(), "rich.qcow2")
     shown = text(found, image, Paper(30)).splitlines()

@@ -1,7 +1,7 @@
 """Text made to fit a number of columns, which wide characters of East Asia take two of each."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from unicodedata import category, east_asian_width
 
 __all__ = ["end_within", "longest_within", "padded", "width", "wrapped"]
@@ -43,13 +43,16 @@ def end_within(text: str, columns: int, sign: str = "…") -> str:
     return sign + text[start:]
 
 
-def wrapped(text: str, columns: int, first: str = "", then: str = "") -> Iterator[str]:
+def wrapped(
+    text: str | Sequence[str], columns: int, first: str = "", then: str = ""
+) -> Iterator[str]:
     """Words in lines, the first of which begins with ``first`` and all others with ``then``.
 
-    A word that is too long for a line is broken.
+    Words may be given one by one, and then have spaces in them. One that is too long for a line
+    is broken.
     """
     line, left, empty = first, columns - width(first), True
-    for word in text.split(" "):
+    for word in text.split(" ") if isinstance(text, str) else text:
         needed = width(word)
         if not empty and needed + 1 > left:
             yield line

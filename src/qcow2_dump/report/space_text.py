@@ -175,7 +175,7 @@ def _sets(sets: Sequence[SnapshotSet], names: TreeNames, paper: Paper) -> Iterat
         named = names.names_on_paper(found.trees, paper, room)
         line = layout.line("", row) + GAP
         if paper.endless:
-            yield line + named
+            yield line + " ".join(named)
         else:
             yield from wrapped(named, paper.columns, line, " " * len(line))
 
@@ -183,11 +183,12 @@ def _sets(sets: Sequence[SnapshotSet], names: TreeNames, paper: Paper) -> Iterat
 def _set(found: SnapshotSet, names: TreeNames, paper: Paper) -> Iterator[str]:
     """What some snapshots free, in words."""
     room = paper.columns - 2 * len(GAP)
-    named = f"deleting {names.names_on_paper(found.trees, paper, room)}:"
+    named = ["deleting", *names.names_on_paper(found.trees, paper, room - 1)]
+    named[-1] += ":"
     more = f", {size(found.more)} of it only together" if found.more else ""
     frees = f"frees {found.freed:,} bytes ({size(found.freed)}){more}"
     if paper.endless:
-        yield from (GAP + named, GAP + frees)
+        yield from (GAP + " ".join(named), GAP + frees)
         return
     yield from wrapped(named, paper.columns, GAP, GAP * 2)
     yield from wrapped(frees, paper.columns, GAP, GAP * 2)

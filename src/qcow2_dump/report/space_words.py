@@ -107,11 +107,11 @@ class TreeNames:
 
     def names(self, trees: tuple[int, ...]) -> str:
         """Several trees: the first few, and how many more there are."""
-        return _some([self.name(tree) for tree in trees[:_NAMED]], len(trees) - _NAMED)
+        return " ".join(_some([self.name(tree) for tree in trees[:_NAMED]], len(trees) - _NAMED))
 
-    def names_on_paper(self, trees: tuple[int, ...], paper: Paper, columns: int) -> str:
-        """Several trees, each in at most so many columns."""
-        shown = [self.on_paper(tree, paper, columns) for tree in trees[:_NAMED]]
+    def names_on_paper(self, trees: tuple[int, ...], paper: Paper, columns: int) -> list[str]:
+        """The same as words to wrap, each name one of them and in at most so many columns."""
+        shown = [self.on_paper(tree, paper, columns - 1) for tree in trees[:_NAMED]]
         return _some(shown, len(trees) - _NAMED)
 
     def _name(self, tree: int, most_of_id: int, most_of_name: int) -> str:
@@ -123,9 +123,11 @@ class TreeNames:
         return f"{printable(record.id, most_of_id)} {quoted(record.name, most_of_name)}"
 
 
-def _some(shown: list[str], more: int) -> str:
-    named = ", ".join(shown)
-    return f"{named} and {more:,} more" if more > 0 else named
+def _some(shown: list[str], more: int) -> list[str]:
+    """Names with commas between them, and how many more there are."""
+    if more > 0:
+        return [*(f"{name}," for name in shown[:-1]), shown[-1], f"and {more:,} more"]
+    return [*(f"{name}," for name in shown[:-1]), *shown[-1:]]
 
 
 def disk_of(tree: Tree) -> str:

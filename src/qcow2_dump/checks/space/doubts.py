@@ -61,7 +61,8 @@ def doubts_of(survey: Survey, sums: SpaceSums) -> list[Doubt]:
         Doubt("crowded", sums.crowded),
     ]
     found = [doubt for doubt in found if doubt.number]
-    found += (Doubt("unreadable-tree", tree=i) for i, tree in enumerate(trees) if not tree.usable)
+    unknown = [row.tree for row in sums.trees if not row.known and not trees[row.tree].is_blank]
+    found += (Doubt("unreadable-tree", tree=tree) for tree in unknown)
     if survey.facts.image.header.has_data_file:
         found.append(Doubt("data-file"))
     return found

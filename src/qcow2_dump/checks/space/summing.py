@@ -9,6 +9,7 @@ from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.sums import Part, SpaceSums, TreeSums
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.checks.space.users import Use, trees_in
+from qcow2_dump.checks.trees import Tree
 
 __all__ = ["sum_up"]
 
@@ -132,7 +133,13 @@ def _trees(survey: Survey, of_codes: NDArray[np.int64], frees: dict[int, int]) -
             exclusive[tree],
             int(state[tree]),
             frees.get(1 << tree, 0) if tree else None,
-            survey.facts.trees[tree].usable and not survey.facts.trees[tree].is_blank,
+            _is_known(survey, survey.facts.trees[tree]),
         )
         for tree in range(number)
     ]
+
+
+def _is_known(survey: Survey, tree: Tree) -> bool:
+    """Whether the L1 table of a tree is there to be read, at least in part."""
+    lost = tree.l1_size and tree.l1_offset >= survey.space.end
+    return tree.usable and not tree.is_blank and not lost
