@@ -17,9 +17,9 @@ Report.drawCharts = function () {
 Report.drawSpace = function (space) {
   const canvas = document.getElementById("space-chart");
   if (!canvas) return;
-  // A narrow window needs a second line for the legend.
-  const above = canvas.parentElement.clientWidth < 480 ? 104 : 78;
-  canvas.parentElement.style.height = `${above + 30 * space.labels.length}px`;
+  // A narrow window needs a second line for the legend, and has room for fewer sizes.
+  const narrow = canvas.parentElement.clientWidth < 480;
+  canvas.parentElement.style.height = `${(narrow ? 104 : 78) + 30 * space.labels.length}px`;
   const datasets = space.parts.map((part) => ({
     label: part.label,
     data: part.bytes,
@@ -31,7 +31,7 @@ Report.drawSpace = function (space) {
   const largest = Math.max(1, ...space.labels.map((_, row) =>
     space.parts.reduce((sum, part) => sum + part.bytes[row], 0)));
   // Powers of two are round numbers here.
-  const step = Math.pow(2, Math.ceil(Math.log2(largest / 6)));
+  const step = Math.pow(2, Math.ceil(Math.log2(largest / (narrow ? 3 : 6))));
   const chart = new Chart(canvas, {
     type: "bar",
     data: { labels: space.labels, datasets },
