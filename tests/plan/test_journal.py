@@ -438,7 +438,7 @@ class Unsummed:
 
     @staticmethod
     def unpack(packed: bytes) -> tuple[int, ...]:
-        return (*struct.unpack(">BBHHHIQQQQQQI", packed)[:-1], 0)
+        return (*struct.unpack(">BBHHHIIQQQQQQI", packed)[:-1], 0)
 
 
 def sealed(whole: bytes, head: undo_format.Head) -> bytes:

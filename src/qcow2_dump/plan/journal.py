@@ -165,7 +165,7 @@ class Journal:
             try:
                 record = StepHead.unpack(packed)
                 payload = self._read(at + len(packed), record.payload_length, end)
-                step = record.step(payload, self._names, spool.put)
+                step = record.step(payload, self._names, spool)
             except JournalError as error:
                 raise self._refused(str(error)) from error
             whole.update(packed)
@@ -332,29 +332,37 @@ def _point(image: str, path: str, identity: bytes) -> str | None:
 
 def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: Names) -> Head:
     """Write metadata and steps; returns the head that seals them. Raises OSError."""
-    packed = pack_metadata(metadata, names)
-    write_all(fd, packed, HEAD_LENGTH)
-    start = at = HEAD_LENGTH + len(packed)
+    described = pack_metadata(metadata, names)
+    write_all(fd, described, HEAD_LENGTH)
+    start = at = HEAD_LENGTH + len(described)
     steps = list(chain.from_iterable(map(pieces, plan.steps)))
     _check_recoverable(steps)
-    whole, waiting = hashlib.sha256(), bytearray()
-    for step in steps:
-        record = pack_step(step, names)
-        whole.update(record)
-        waiting += record
-        if len(waiting) >= PIECE:
-            write_all(fd, waiting, at)
-            at += len(waiting)
-            waiting.clear()
-    write_all(fd, waiting, at)
+    whole = hashlib.sha256()
+    for packed in _joined(pack_step(step, names) for step in steps):
+        whole.update(packed)
+        write_all(fd, packed, at)
+        at += len(packed)
     return replace(
         head,
-        metadata_length=len(packed),
-        metadata_sum=hashlib.sha256(packed).digest(),
-        body_length=at + len(waiting) - start,
+        metadata_length=len(described),
+        metadata_sum=hashlib.sha256(described).digest(),
+        body_length=at - start,
         steps=len(steps),
         body_sum=whole.digest(),
     )
+
+
+def _joined(records: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """The parts of some records, so many together that they are worth a call of the system."""
+    waiting: list[bytes] = []
+    length = 0
+    for parts in records:
+        waiting += parts
+        length += sum(map(len, parts))
+        if length >= PIECE:
+            yield b"".join(waiting)
+            waiting, length = [], 0
+    yield b"".join(waiting)
 
 
 def _check_recoverable(steps: list[Step]) -> None:

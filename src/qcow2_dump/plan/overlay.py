@@ -61,17 +61,29 @@ class OverlaySource(ByteSource):
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Read from the writes where there are any, from the source below elsewhere."""
         length = max(0, min(len(buffer), self.size - offset))
-        below = max(0, min(length, self._shown - offset))
-        if below:
-            self.inner.read_into(offset, buffer[:below])
-        if below < length:
-            buffer[below:length] = bytes(length - below)
         end = offset + length
-        for at in range(*self._touched(offset, end)):
-            start, blob = self._starts[at], self._blobs[at]
-            low, high = max(start, offset), min(start + blob.length, end)
+        parts = [
+            (start, blob, max(start, offset), min(start + blob.length, end))
+            for start, blob in self.stretches(offset, end)
+        ]
+        if sum(high - low for _, _, low, high in parts) < length:
+            self._read_below(offset, buffer[:length])
+        for start, blob, low, high in parts:
             buffer[low - offset : high - offset] = blob.read(low - start, high - low)
         return length
+
+    def _read_below(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer with what the source below has there."""
+        below = max(0, min(len(buffer), self._shown - offset))
+        if below:
+            self.inner.read_into(offset, buffer[:below])
+        if below < len(buffer):
+            buffer[below:] = bytes(len(buffer) - below)
+
+    def stretches(self, start: int, end: int) -> list[tuple[int, Blob]]:
+        """What was written that touches a range: offsets, ascending, and the bytes; all disjoint."""
+        first, last = self._touched(start, end)
+        return list(zip(self._starts[first:last], self._blobs[first:last], strict=True))
 
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Where the source below holds data, and where the writes do."""
@@ -99,11 +111,10 @@ class OverlaySource(ByteSource):
 
     def _all_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The ranges of both, by their starts."""
-        first, last = self._touched(start, end)
         written = iter(
             (max(at, start), min(at + blob.length, end))
-            for at, blob in zip(self._starts[first:last], self._blobs[first:last], strict=True)
-            if blob.spool is not None
+            for at, blob in self.stretches(start, end)
+            if not blob.is_zeros
         )
         following = next(written, None)
         for low, high in self.inner.data_ranges(start, min(end, self._shown)):

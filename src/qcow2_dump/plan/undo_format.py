@@ -15,13 +15,16 @@ import hashlib
 import json
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 from qcow2_dump.errors import JournalError
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
-from qcow2_dump.plan.spool import Blob
+from qcow2_dump.plan.spool import WORD, Blob, Spool
 
 __all__ = [
     "HEAD_LENGTH",
@@ -44,7 +47,7 @@ __all__ = [
 
 HEAD_LENGTH = 512
 MAGIC = b"qcow2-dump undo\n"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct(">16sII16sQ32sQQ32sQ128s")
 _SUM_AT = HEAD_LENGTH - 32
 
@@ -234,14 +237,18 @@ def unpack_metadata(packed: bytes) -> tuple[UndoMetadata, Names]:
     return metadata, known
 
 
-RECORD = struct.Struct(">BBHHHIQQQQQQI")
-"""Kind, which bytes are zeros, field kind, reason, bits of a unit, length, offset, table, first
-unit, guest offset, guest step, count, CRC-32 of what comes before and of the bytes that follow."""
+RECORD = struct.Struct(">BBHHHIIQQQQQQI")
+"""Kind, which bytes are zeros, field kind, reason, bits of a unit, length, words, offset, table,
+first unit, guest offset, guest step, count, CRC-32 of what comes before and of the bytes that
+follow. With ``words``, the new bytes are the old ones but for so many words of 8 bytes: the
+numbers of these (4 bytes each, little-endian, ascending) and the words follow."""
 
 _BEFORE_SUM = RECORD.size - 4
 _WRITE, _RESIZE, _BARRIER = 1, 2, 3
 _OLD_ZEROS, _NEW_ZEROS = 1, 2
 _NO_GUEST = (1 << 64) - 1
+_INDEX = np.dtype("<u4")
+_VALUE = np.dtype("<u8")
 
 
 def pieces(step: Step) -> list[Step]:
@@ -270,19 +277,21 @@ def _piece(write: Write, start: int) -> Write:
     return Write(write.offset + start, old, new, moved, write.reason, count)
 
 
-def pack_step(step: Step, names: Names) -> bytes:
-    """The record of a step as `pieces` gives it."""
+def pack_step(step: Step, names: Names) -> list[bytes]:
+    """The record of a step as `pieces` gives it, in parts."""
     if isinstance(step, Barrier):
-        return _record(_BARRIER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return _record(_BARRIER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     reason = names.reasons.index(step.reason)
     if isinstance(step, Resize):
-        return _record(_RESIZE, 0, 0, reason, 0, 0, step.old, step.new, 0, 0, 0, 0)
-    zeros, payload = 0, b""
-    for blob, bit in ((step.old, _OLD_ZEROS), (step.new, _NEW_ZEROS)):
-        if blob.spool is None:
-            zeros |= bit
-        else:
-            payload += blob.read()
+        return _record(_RESIZE, 0, 0, reason, 0, 0, 0, step.old, step.new, 0, 0, 0, 0)
+    differing = step.new.words_over(step.old)
+    zeros = step.old.is_zeros * _OLD_ZEROS | step.new.is_zeros * _NEW_ZEROS
+    payload = [] if step.old.is_zeros else [step.old.read()]
+    if differing is not None:
+        at, words = differing
+        payload += [at.astype(_INDEX).tobytes(), words.astype(_VALUE).tobytes()]
+    elif not step.new.is_zeros:
+        payload.append(step.new.read())
     what = step.field
     guest = _NO_GUEST if what.guest_offset is None else what.guest_offset
     shown = (number & _NO_GUEST for number in (what.table, what.first, guest, what.guest_step))
@@ -293,6 +302,7 @@ def pack_step(step: Step, names: Names) -> bytes:
         reason,
         what.unit_bits,
         step.length,
+        0 if differing is None else len(differing[0]),
         step.offset,
         *shown,
         step.count & _NO_GUEST,
@@ -300,9 +310,12 @@ def pack_step(step: Step, names: Names) -> bytes:
     )
 
 
-def _record(*numbers: int, payload: bytes = b"") -> bytes:
+def _record(*numbers: int, payload: Iterable[bytes] = ()) -> list[bytes]:
     packed = RECORD.pack(*numbers, 0)[:_BEFORE_SUM]
-    return packed + struct.pack(">I", zlib.crc32(payload, zlib.crc32(packed))) + payload
+    summed = zlib.crc32(packed)
+    for part in payload:
+        summed = zlib.crc32(part, summed)
+    return [packed, struct.pack(">I", summed), *payload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,16 +330,22 @@ class StepHead:
     def unpack(cls, packed: bytes) -> "StepHead":
         """Read what stands before the bytes."""
         numbers = RECORD.unpack(packed)
-        kind, zeros, length = numbers[0], numbers[1], numbers[5]
+        kind, zeros, length, words = *numbers[:2], *numbers[5:7]
         if kind not in (_WRITE, _RESIZE, _BARRIER) or length > PIECE or zeros > 3:
             raise JournalError("altered: a step makes no sense")
-        stored = (0 if zeros & _OLD_ZEROS else length) + (0 if zeros & _NEW_ZEROS else length)
+        if words and (words > length // WORD or length % WORD or zeros & _NEW_ZEROS):
+            raise JournalError("altered: a step makes no sense")
+        stored = 0 if zeros & _OLD_ZEROS else length
+        if words:
+            stored += words * (_INDEX.itemsize + _VALUE.itemsize)
+        elif not zeros & _NEW_ZEROS:
+            stored += length
         return cls(packed, numbers, stored)
 
-    def step(self, payload: bytes, names: Names, put: Any) -> Step:
-        """The step; ``put`` makes a `Blob` of some bytes."""
+    def step(self, payload: bytes, names: Names, spool: Spool) -> Step:
+        """The step, with its bytes put aside."""
         summed = zlib.crc32(payload, zlib.crc32(self.packed[:_BEFORE_SUM]))
-        kind, zeros, what, why, bits, length, offset, table, first, guest, each, count, crc = (
+        kind, _, what, why, bits, length, _, offset, table, first, guest, each, count, crc = (
             self.numbers
         )
         if summed != crc or len(payload) != self.payload_length:
@@ -343,10 +362,22 @@ class StepHead:
         except IndexError as error:
             raise JournalError("altered: a step makes no sense") from error
         _file_offset(offset + length)
+        return Write(offset, *self._blobs(payload, spool), where, reason, count)
+
+    def _blobs(self, payload: bytes, spool: Spool) -> tuple[Blob, Blob]:
+        """The old bytes and the new ones."""
+        zeros, length, words = self.numbers[1], self.numbers[5], self.numbers[6]
         middle = 0 if zeros & _OLD_ZEROS else length
-        old = Blob.zeros(length) if zeros & _OLD_ZEROS else put(payload[:middle])
-        new = Blob.zeros(length) if zeros & _NEW_ZEROS else put(payload[middle:])
-        return Write(offset, old, new, where, reason, count)
+        old = spool.put(payload[:middle]) if middle else Blob.zeros(length)
+        if zeros & _NEW_ZEROS:
+            return old, Blob.zeros(length)
+        if not words:
+            return old, spool.put(payload[middle:])
+        split = middle + words * _INDEX.itemsize
+        at = np.frombuffer(payload[middle:split], _INDEX).astype(np.int64)
+        if int(at[-1]) >= length // WORD or (np.diff(at) <= 0).any():
+            raise JournalError("altered: a step makes no sense")
+        return old, spool.put_words(old, at, np.frombuffer(payload[split:], _VALUE))
 
 
 def _file_offset(offset: int) -> int:

@@ -4,7 +4,7 @@ The stages are the order of writes of the repair rules (section 2), so that a pl
 it wrong. The image as drafted can be read and checked at any time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
@@ -17,7 +17,7 @@ from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.spool import Blob, Spool
+from qcow2_dump.plan.spool import WORD, Blob, Spool
 
 __all__ = ["Draft", "Stage"]
 
@@ -44,12 +44,40 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Change:
+    """What differs between the bytes ``old`` and ``new`` of one place.
+
+    ``start`` and ``end`` are a stretch of whole sectors that holds all of it, in bytes from the
+    place on; ``count`` is the number of units.
+    """
+
+    old: Blob
+    new: Blob
+    start: int
+    end: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Put:
+    """What was put where, as the ``number``th.
+
+    ``change`` is what it made of all that had been put before, None for nothing.
+    """
+
+    number: int
+    stage: Stage
     offset: int
     new: Blob
     mask: Blob | None
     field: Field
     reason: str
+    change: _Change | None
+
+    @property
+    def end(self) -> int:
+        """File offset behind the last byte."""
+        return self.offset + self.new.length
 
 
 class Draft:
@@ -94,13 +122,17 @@ class Draft:
         the others stays. Changes of one place are put in the order of their stages. The file
         grows where there is to be anything but zeros past its end.
         """
-        held = None if mask is None else self._spool.put(mask)
-        put = _Put(offset, self._spool.put(new), held, field, reason)
-        self._puts[stage].append(put)
-        self._built = None
-        result = self._resulting(put, self.overlay)[1]
-        self._grow_for(offset, result)
-        self.overlay.put(offset, result.cut(0, max(0, min(result.length, self.new_size - offset))))
+        before = self.overlay.read(offset, len(new))
+        held = self._blob_of(offset, before)
+        if mask is None:
+            wanted, kept, after = self._spool.put_over(held, before, new), None, new
+            result = wanted
+        else:
+            wanted, kept = self._spool.put(new), self._spool.put(mask)
+            after = _masked(before, new, mask)
+            result = self._spool.put_over(held, before, after)
+        change = _change(offset, field, (held, before), (result, after))
+        self._add(stage, offset, (wanted, kept), field, reason, change)
 
     def put_words(
         self,
@@ -112,8 +144,45 @@ class Draft:
         reason: str,
     ) -> None:
         """Have some big-endian words written: only the bits in which they differ (uint64[n])."""
-        changed = arrays.encode_u64(old ^ new)
-        self.put(stage, offset, arrays.encode_u64(new), field, reason, mask=changed)
+        differing = old ^ new
+        unit = field.unit_bits // 8
+        if unit in (8, 16) and offset % unit == 0:
+            self._put_words(stage, offset, (differing, new), field, reason)
+        else:
+            mask = arrays.encode_u64(differing)
+            self.put(stage, offset, arrays.encode_u64(new), field, reason, mask=mask)
+
+    def _put_words(
+        self,
+        stage: Stage,
+        offset: int,
+        words: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+        field: Field,
+        reason: str,
+    ) -> None:
+        """Have the bits of a mask made those of some words: both of the same length.
+
+        Few of them change, so that only these are looked at.
+        """
+        at = np.flatnonzero(words[0])
+        # As they lie in the file.
+        bits, new = (values[at].byteswap() for values in words)
+        length = len(words[0]) * WORD
+        nothing = Blob.zeros(length)
+        content = self._spool.put_words(nothing, at, new), self._spool.put_words(nothing, at, bits)
+        before = self.overlay.read(offset, length)
+        was = np.frombuffer(before, "<u8")[at]
+        after = was ^ ((was ^ new) & bits)
+        changed = after != was
+        at, after = at[changed], after[changed]
+        change = None
+        if len(at):
+            held = self._blob_of(offset, before)
+            result = self._spool.put_words(held, at, after)
+            start, end = _sectors(offset, length, int(at[0]) * WORD, int(at[-1]) * WORD)
+            units = at * WORD // (field.unit_bits // 8)
+            change = _Change(held, result, start, end, int(np.count_nonzero(np.diff(units))) + 1)
+        self._add(stage, offset, content, field, reason, change)
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""
@@ -136,12 +205,38 @@ class Draft:
         """Give up the bytes, and with them those of a plan that was built."""
         self._spool.close()
 
+    def _add(
+        self,
+        stage: Stage,
+        offset: int,
+        content: tuple[Blob, Blob | None],
+        field: Field,
+        reason: str,
+        change: _Change | None,
+    ) -> None:
+        """Keep what was put, and show it."""
+        number = sum(map(len, self._puts.values()))
+        self._puts[stage].append(_Put(number, stage, offset, *content, field, reason, change))
+        self._built = None
+        if change is not None:
+            self._grow_for(offset, change.new)
+            length = max(0, min(change.new.length, self.new_size - offset))
+            self.overlay.put(offset, change.new.cut(0, length))
+
+    def _blob_of(self, offset: int, data: bytes) -> Blob:
+        """Some bytes of the overlay, which are put aside if they were not yet."""
+        for start, blob in self.overlay.stretches(offset, offset + len(data)):
+            if start == offset and blob.length == len(data):
+                return blob
+        return self._spool.put(data)
+
     def _all_steps(self) -> list[Step]:
         """The steps of all stages, with barriers between."""
         found: list[Step] = []
+        tangled = _tangled(put for puts in self._puts.values() for put in puts)
         running = OverlaySource(self.image.source)
         for stage in Stage:
-            steps = list(self._steps(stage, running))
+            steps = list(self._steps(stage, tangled, running))
             if steps and found:
                 found.append(Barrier())
             found += steps
@@ -149,16 +244,18 @@ class Draft:
             found.append(Barrier())
         return found
 
-    def _steps(self, stage: Stage, running: OverlaySource) -> Iterator[Step]:
-        """The steps of one stage, each against the image as it is by then."""
+    def _steps(self, stage: Stage, tangled: set[_Put], running: OverlaySource) -> Iterator[Step]:
+        """The steps of one stage; ``running`` shows what is ``tangled`` as it is by then."""
         if stage is Stage.PREPARE and self._size is not None:
             yield Resize(self.image.source.size, self._size, "file.grow")
-            running.resize(self._size)
         for put in _in_order(self._puts[stage]):
-            write = self._write(put, running)
-            if write is not None:
-                running.put(write.offset, write.new)
-                yield write
+            change = put.change
+            if put in tangled:
+                change = self._change_of(put, running)
+                if change is not None:
+                    running.put(put.offset, change.new)
+            if change is not None:
+                yield self._write(put, change)
 
     def _grow_for(self, offset: int, result: Blob) -> None:
         """Have the file hold some bytes; zeros past its end are there without any room."""
@@ -169,33 +266,66 @@ class Draft:
                 sector_end = -(-(offset + held) // SECTOR_SIZE) * SECTOR_SIZE
                 self.grow(min(offset + result.length, sector_end))
 
-    def _resulting(self, put: _Put, source: OverlaySource) -> tuple[bytes, Blob]:
-        """The bytes at a place, and what a change makes of them."""
-        old = source.read(put.offset, put.new.length)
-        if put.mask is None:
-            return old, put.new
-        mask, new = (np.frombuffer(blob.read(), np.uint8) for blob in (put.mask, put.new))
-        before = np.frombuffer(old, np.uint8)
-        # Where the mask has a bit, the new one; elsewhere that of before.
-        result = before ^ ((before ^ new) & mask)
-        return old, self._spool.put(result.tobytes())
+    def _change_of(self, put: _Put, running: OverlaySource) -> _Change | None:
+        """What is changed by something that was put, when all before it is done."""
+        old = running.read(put.offset, put.new.length)
+        new = put.new.read()
+        if put.mask is not None:
+            new = _masked(old, new, put.mask.read())
+        blobs = self._spool.put(old), self._spool.put(new)
+        return _change(put.offset, put.field, (blobs[0], old), (blobs[1], new))
 
-    def _write(self, put: _Put, running: OverlaySource) -> Write | None:
-        old, new = self._resulting(put, running)
-        result = new.read()
-        if old == result:
-            return None
-        start, end = _changed_sectors(put.offset, old, result)
-        end = min(end, self.new_size - put.offset)
-        field = _moved(put.field, start)
+    def _write(self, put: _Put, change: _Change) -> Write:
+        start = change.start
+        length = min(change.end, self.new_size - put.offset) - start
         return Write(
             offset=put.offset + start,
-            old=self._spool.put(old[start:end]),
-            new=new.cut(start, end - start),
-            field=field,
+            old=change.old.cut(start, length),
+            new=change.new.cut(start, length),
+            field=_moved(put.field, start),
             reason=put.reason,
-            count=_changed_units(field.unit_bits, old[start:end], result[start:end]),
+            count=change.count,
         )
+
+
+def _masked(old: bytes, new: bytes, mask: bytes) -> bytes:
+    """The new bytes where the mask has a bit; elsewhere the old ones."""
+    before, after, bits = (np.frombuffer(data, np.uint8) for data in (old, new, mask))
+    return (before ^ ((before ^ after) & bits)).tobytes()
+
+
+def _change(
+    offset: int, field: Field, old: tuple[Blob, bytes], new: tuple[Blob, bytes]
+) -> _Change | None:
+    """What differs between two versions of a place, each put aside and at hand."""
+    before, after = old[1], new[1]
+    if before == after:
+        return None
+    differing = np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8)
+    last = len(before) - 1 - int(differing[::-1].argmax())
+    start, end = _sectors(offset, len(before), int(differing.argmax()), last)
+    units = _changed_units(field.unit_bits, before[start:end], after[start:end])
+    return _Change(old[0], new[0], start, end, units)
+
+
+def _tangled(puts: Iterable[_Put]) -> set[_Put]:
+    """What lies over each other and was not put in the order of the stages."""
+    found: set[_Put] = set()
+    group: list[_Put] = []
+    reach = 0
+    for put in sorted(puts, key=lambda put: put.offset):
+        if group and put.offset >= reach:
+            found |= _disordered(group)
+            group = []
+        group.append(put)
+        reach = max(reach, put.end)
+    return found | _disordered(group)
+
+
+def _disordered(group: list[_Put]) -> set[_Put]:
+    """All of some puts that lie over each other, unless they came in the order of the stages."""
+    stages = [put.stage for put in sorted(group, key=lambda put: put.number)]
+    return set() if stages == sorted(stages) else set(group)
 
 
 def _in_order(puts: list[_Put]) -> list[_Put]:
@@ -205,14 +335,10 @@ def _in_order(puts: list[_Put]) -> list[_Put]:
     return by_offset if apart else puts
 
 
-def _changed_sectors(offset: int, old: bytes, new: bytes) -> tuple[int, int]:
-    """The stretch of whole sectors that holds all differences: start and end in the bytes."""
-    before, after = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
-    differing = before != after
-    first = offset + int(differing.argmax())
-    last = offset + len(differing) - 1 - int(differing[::-1].argmax())
-    start = max(offset, first // SECTOR_SIZE * SECTOR_SIZE)
-    end = min(offset + len(old), (last // SECTOR_SIZE + 1) * SECTOR_SIZE)
+def _sectors(offset: int, length: int, first: int, last: int) -> tuple[int, int]:
+    """The stretch of whole sectors around two bytes of those at an offset: start and end."""
+    start = max(offset, (offset + first) // SECTOR_SIZE * SECTOR_SIZE)
+    end = min(offset + length, ((offset + last) // SECTOR_SIZE + 1) * SECTOR_SIZE)
     return start - offset, end - offset
 
 
@@ -237,7 +363,9 @@ def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
         size, word = unit_bits // 8, min(unit_bits // 8, 8)
         end = len(old) // size * size
         before, after = (np.frombuffer(data[:end], f"u{word}") for data in (old, new))
-        differing = (before != after).reshape(-1, size // word).any(axis=1)
+        differing = before != after
+        if size > word:
+            differing = differing.reshape(-1, size // word).any(axis=1)
         # A unit may be cut off by the end of the file.
         return int(np.count_nonzero(differing)) + (old[end:] != new[end:])
     order = unit_bits.bit_length() - 1
