@@ -84,13 +84,12 @@ class OpenedFile:
             # What is read shall come from the disk and not from memory.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         wanted = OverlaySource(self.source, plan)
-        for write in plan.writes():
-            for offset in range(write.offset, write.end, _PIECE):
-                length = min(_PIECE, write.end - offset)
+        for start, end in wanted.written():
+            for offset in range(start, end, _PIECE):
+                length = min(_PIECE, end - offset)
                 if wanted.read(offset, length) != self.source.read(offset, length):
-                    raise SourceError(
-                        None, f"what was written at {offset:#x} reads differently", self.source.name
-                    )
+                    reason = f"what was written at {offset:#x} reads differently"
+                    raise SourceError(None, reason, self.source.name)
 
 
 def carry_out(

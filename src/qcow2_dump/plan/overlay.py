@@ -80,6 +80,18 @@ class OverlaySource(ByteSource):
         if below < len(buffer):
             buffer[below:] = bytes(len(buffer) - below)
 
+    def written(self) -> Iterator[tuple[int, int]]:
+        """Where writes lie: byte ranges, ascending, that do not even touch."""
+        low = high = 0
+        for start, blob in zip(self._starts, self._blobs, strict=True):
+            if start > high:
+                if low < high:
+                    yield low, high
+                low = start
+            high = start + blob.length
+        if low < high:
+            yield low, high
+
     def stretches(self, start: int, end: int) -> list[tuple[int, Blob]]:
         """What was written that touches a range: offsets, ascending, and the bytes; all disjoint."""
         first, last = self._touched(start, end)

@@ -19,7 +19,7 @@ from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import WORD, Blob, Spool
 
-__all__ = ["Draft", "Stage"]
+__all__ = ["Draft", "Stage", "Words"]
 
 
 class Stage(IntEnum):
@@ -78,6 +78,20 @@ class _Put:
     def end(self) -> int:
         """File offset behind the last byte."""
         return self.offset + self.new.length
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Bits of a few among ``length`` big-endian words that follow each other in the file.
+
+    ``at`` are the numbers of these words, ascending (int64[n]); ``mask`` says which of their bits
+    are changed, and ``new`` has these bits as they shall be, and no others (uint64[n]).
+    """
+
+    length: int
+    at: NDArray[np.int64]
+    mask: NDArray[np.uint64]
+    new: NDArray[np.uint64]
 
 
 class Draft:
@@ -145,44 +159,33 @@ class Draft:
     ) -> None:
         """Have some big-endian words written: only the bits in which they differ (uint64[n])."""
         differing = old ^ new
-        unit = field.unit_bits // 8
-        if unit in (8, 16) and offset % unit == 0:
-            self._put_words(stage, offset, (differing, new), field, reason)
-        else:
-            mask = arrays.encode_u64(differing)
-            self.put(stage, offset, arrays.encode_u64(new), field, reason, mask=mask)
+        at = np.flatnonzero(differing)
+        words = Words(len(new), at, differing[at], new[at] & differing[at])
+        self.put_bits(stage, offset, words, field, reason)
 
-    def _put_words(
-        self,
-        stage: Stage,
-        offset: int,
-        words: tuple[NDArray[np.uint64], NDArray[np.uint64]],
-        field: Field,
-        reason: str,
+    def put_bits(
+        self, stage: Stage, offset: int, words: "Words", field: Field, reason: str
     ) -> None:
-        """Have the bits of a mask made those of some words: both of the same length.
-
-        Few of them change, so that only these are looked at.
-        """
-        at = np.flatnonzero(words[0])
-        # As they lie in the file.
-        bits, new = (values[at].byteswap() for values in words)
-        length = len(words[0]) * WORD
-        nothing = Blob.zeros(length)
-        content = self._spool.put_words(nothing, at, new), self._spool.put_words(nothing, at, bits)
+        """Have some bits of a few among many big-endian words changed."""
+        length = words.length * WORD
         before = self.overlay.read(offset, length)
-        was = np.frombuffer(before, "<u8")[at]
+        # As they lie in the file.
+        bits, new = words.mask.byteswap(), words.new.byteswap()
+        was = np.frombuffer(before, "<u8")[words.at]
         after = was ^ ((was ^ new) & bits)
         changed = after != was
-        at, after = at[changed], after[changed]
+        at, after = words.at[changed], after[changed]
         change = None
         if len(at):
             held = self._blob_of(offset, before)
             result = self._spool.put_words(held, at, after)
-            start, end = _sectors(offset, length, int(at[0]) * WORD, int(at[-1]) * WORD)
-            units = at * WORD // (field.unit_bits // 8)
-            change = _Change(held, result, start, end, int(np.count_nonzero(np.diff(units))) + 1)
-        self._add(stage, offset, content, field, reason, change)
+            change = _change_of_words(offset, field, (held, result), at)
+        nothing = Blob.zeros(length)
+        mask = self._spool.put_words(nothing, words.at, bits)
+        wanted = mask if words.new is words.mask else nothing
+        if wanted is nothing and new.any():
+            wanted = self._spool.put_words(nothing, words.at, new)
+        self._add(stage, offset, (wanted, mask), field, reason, change)
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""
@@ -292,6 +295,16 @@ def _masked(old: bytes, new: bytes, mask: bytes) -> bytes:
     """The new bytes where the mask has a bit; elsewhere the old ones."""
     before, after, bits = (np.frombuffer(data, np.uint8) for data in (old, new, mask))
     return (before ^ ((before ^ after) & bits)).tobytes()
+
+
+def _change_of_words(
+    offset: int, field: Field, blobs: tuple[Blob, Blob], at: NDArray[np.int64]
+) -> _Change:
+    """What differs between two versions of a place, by the numbers of the words that do."""
+    old, new = blobs
+    start, end = _sectors(offset, old.length, int(at[0]) * WORD, int(at[-1]) * WORD + WORD - 1)
+    units = at * WORD // max(WORD, field.unit_bits // 8)
+    return _Change(old, new, start, end, int(np.count_nonzero(units[1:] != units[:-1])) + 1)
 
 
 def _change(

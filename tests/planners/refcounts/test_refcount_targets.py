@@ -159,7 +159,10 @@ def test_every_refcount_becomes_what_the_rules_say(case: Situation) -> None:
         assert found.stored.tolist() == piece.tolist()
         assert [targets.references(cluster) for cluster in clusters] == found.counted.tolist()
         end = first + len(piece)
-        assert targets.referenced(first, end).tolist() == [c for c in clusters if case.counted(c)]
+        for step in (1, 3, BLOCK):
+            parts = [clusters[at : at + step] for at in range(0, len(clusters), step)]
+            used = targets.any_referenced(first, end, step).tolist()
+            assert used == [any(map(case.counted, part)) for part in parts]
         if targets.untouched(first, end, piece if piece.any() else None):
             assert found.target.tolist() == found.stored.tolist() == found.counted.tolist()
 

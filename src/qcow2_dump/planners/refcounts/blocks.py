@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.refcount_map import RefcountMap
 from qcow2_dump.errors import UnsafePlanError
-from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_REFCOUNT_TABLE_BYTES
 from qcow2_dump.ondisk.mapping import REFCOUNT_TABLE_OFFSET_MASK
 from qcow2_dump.planners.allocator import Allocator
@@ -185,10 +184,10 @@ class _Planner:
         """Blocks that have to hold a refcount and have no place for it."""
         needed: set[int] = set()
         for first in range(0, clusters, _PIECE):
-            used = self._targets.referenced(first, min(first + _PIECE, clusters))
-            if len(used):
-                used = arrays.distinct(used // self._per_block)
-                needed.update(used[~self._has_block(used)].tolist())
+            end = min(first + _PIECE, clusters)
+            used = np.flatnonzero(self._targets.any_referenced(first, end, self._per_block))
+            used += first // self._per_block
+            needed.update(used[~self._has_block(used)].tolist())
         if self._rebuild:
             needed.update(self._kept_blocks(clusters))
             return needed

@@ -18,7 +18,7 @@ from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import ClusterType, EntryFlag
 from qcow2_dump.plan.model import Field
 from qcow2_dump.planners.checked import Checked
-from qcow2_dump.planners.draft import Draft, Stage
+from qcow2_dump.planners.draft import Draft, Stage, Words
 from qcow2_dump.planners.mapping.changes import (
     certain_references,
     flaggable_tables,
@@ -132,7 +132,7 @@ class _Planner:
             for start, end in _runs(places, flags):
                 index = (int(places[start]) - table) >> 3
                 place = Field("l1", table, 64, index, index * span, span)
-                self._put(stage, int(places[start]), raw[start:end], flags[start:end], place)
+                self._put(stage, int(places[start]), flags[start:end], place)
         return change.count()
 
     def plan_l2(self) -> int:
@@ -148,7 +148,7 @@ class _Planner:
 
     def _plan_batch(self, batch: L2Batch, rows: NDArray[np.int64]) -> int:
         facts = self._facts
-        raw = batch.entries[rows]
+        raw = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
         if facts.image.header.has_data_file:
             want = self._wanted_in_data_file(raw)
             old_clear = np.zeros(raw.shape, dtype=np.bool_)
@@ -156,8 +156,11 @@ class _Planner:
         else:
             offsets = arrays.l2_offsets(raw)
             mapped = (offsets != _NONE) & ((raw & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE)
-            want = np.zeros(raw.shape, dtype=np.bool_)
-            want[mapped] = self._wanted(raw[mapped], offsets[mapped])
+            if mapped.all():
+                want = self._wanted(raw.reshape(-1), offsets.reshape(-1)).reshape(raw.shape)
+            else:
+                want = np.zeros(raw.shape, dtype=np.bool_)
+                want[mapped] = self._wanted(raw[mapped], offsets[mapped])
             old_clear = self._stale(batch, rows)
         has = (raw & _COPIED) != _NONE
         clear = (mapped & has & ~want) | old_clear
@@ -166,7 +169,7 @@ class _Planner:
         changed = 0
         for at in np.flatnonzero((clear | later).any(axis=1)).tolist():
             change = _Change(clear[at], later[at])
-            self._put_row(batch, int(batch.tables[rows[at]]), raw[at], change)
+            self._put_row(batch, int(batch.tables[rows[at]]), change)
             changed += change.count()
         return changed
 
@@ -200,7 +203,7 @@ class _Planner:
             wanted = (types == ClusterType.NORMAL) | (types == ClusterType.ZERO_ALLOC)
         return wanted
 
-    def _put_row(self, batch: L2Batch, table: int, raw: _U64, change: _Change) -> None:
+    def _put_row(self, batch: L2Batch, table: int, change: _Change) -> None:
         geometry = self._facts.image.geometry
         width = geometry.l2_entry_size
         offset = int(self._facts.tables.offset[table])
@@ -210,18 +213,17 @@ class _Planner:
         start = offset + batch.first * width
         for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
             if flags.any():
-                self._put(stage, start, raw, flags, place)
+                self._put(stage, start, flags, place)
 
-    def _put(self, stage: Stage, offset: int, raw: _U64, flags: _Flags, place: Field) -> None:
+    def _put(self, stage: Stage, offset: int, flags: _Flags, place: Field) -> None:
         """Have the flags of some entries that follow each other cleared or set."""
         wide = place.unit_bits // 64
-        bits = np.zeros(len(raw) * wide, dtype=np.uint64)
-        bits[::wide][flags] = _COPIED
-        zeros = np.zeros_like(bits)
+        at = np.flatnonzero(flags) * wide
+        mask = np.full(len(at), _COPIED)
         clearing = stage is Stage.CLEAR_COPIED
-        old, new = (bits, zeros) if clearing else (zeros, bits)
+        new = np.zeros_like(mask) if clearing else mask
         reason = "copied.clear" if clearing else "copied.set"
-        self._draft.put_words(stage, offset, old, new, place, reason)
+        self._draft.put_bits(stage, offset, Words(len(flags) * wide, at, mask, new), place, reason)
 
     def _words_before(self, places: NDArray[np.int64], raw: _U64) -> _U64:
         """The L1 entries of the image as found, at some file offsets."""
@@ -245,17 +247,18 @@ class _Planner:
         that leads nowhere.
         """
         clusters = self._clusters(offsets)
-        sole = self._contains(self._final.sole, clusters)
-        sole &= (offsets & np.uint64(self._facts.space.cluster_size - 1)) == _NONE
         one = self._contains(self._final.one, clusters)
         beyond = clusters >= self._final.one.size
         if beyond.any():
             one[beyond] = self._is_one_beyond(clusters[beyond])
         has: _Flags = (raw & _COPIED) != _NONE
-        has &= one if self._may_set else sole | (one & beyond)
-        if self._may_set:
-            has |= sole
-        return has
+        # Nearly all entries have the flag, and a refcount of 1; where not, it depends.
+        wanted, depends = (has & one, ~has & one) if self._may_set else (has & one & beyond, has & one)
+        at = np.flatnonzero(depends & ~beyond)
+        sole = ~self._contains(self._final.unsure, clusters[at])
+        sole &= (offsets[at] & np.uint64(self._facts.space.cluster_size - 1)) == _NONE
+        wanted[at] |= sole
+        return wanted
 
     def _is_one_beyond(self, clusters: NDArray[np.int64]) -> _Flags:
         """Which clusters past the end keep a refcount of 1; a block made anew has none of them."""

@@ -19,8 +19,6 @@ __all__ = ["RefcountTargets", "Stretch"]
 _I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
 
-_NO_CLUSTERS = np.zeros(0, dtype=np.int64)
-
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -88,13 +86,17 @@ class RefcountTargets:
         """Whether any cluster of a stretch has more references as drafted than as found."""
         return bool((self.counted(first, end) > _counts(self._found.facts, first, end)).any())
 
-    def referenced(self, first: int, end: int) -> _I64:
-        """The clusters of a stretch that have any reference as drafted, ascending: int64."""
-        if self._changes_within(first, end):
-            return np.flatnonzero(self.counted(first, end)) + first
+    def any_referenced(self, first: int, end: int, step: int) -> NDArray[np.bool_]:
+        """Which parts of a stretch, of ``step`` clusters, have any reference as drafted: bool."""
+        starts = np.arange(0, end - first, step)
         counts = self._drafted.facts.references.counts[first:end]
-        # Nearly all of a file that is full of holes: seen sooner than searched.
-        return np.flatnonzero(counts) + first if any_counts(counts) else _NO_CLUSTERS
+        if self._changes_within(first, end) or len(counts) < end - first:
+            counts = self.counted(first, end)
+        elif not any_counts(counts):
+            # Nearly all of a file that is full of holes: seen sooner than searched.
+            return np.zeros(len(starts), dtype=np.bool_)
+        flags: NDArray[np.bool_] = np.maximum.reduceat(counts, starts) != 0
+        return flags
 
     def untouched(self, first: int, end: int, stored: NDArray[np.unsignedinteger] | None) -> bool:
         """Whether all refcounts of a stretch (None for zeros) are what they should be.

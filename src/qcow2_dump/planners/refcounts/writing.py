@@ -32,15 +32,15 @@ _NEAR = 64
 class FinalRefcounts:
     """What the refcounts will be, for the COPIED flags.
 
-    ``one`` are the clusters whose refcount will be exactly 1, ``sole`` those of them with exactly
-    one reference, ``kept`` those whose refcount stays above the references. ``raised`` and
+    ``one`` are the clusters whose refcount will be exactly 1, ``unsure`` those of them that have
+    not exactly one reference, ``kept`` those whose refcount stays above the references. ``raised`` and
     ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
     ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
     ``moved`` are the blocks that will be elsewhere or gone, by their indices (int64).
     """
 
     one: BitSet
-    sole: BitSet
+    unsure: BitSet
     kept: BitSet
     raised: int = 0
     lowered: int = 0
@@ -120,9 +120,7 @@ class _Writer:
 
     def _note_right(self, chunk: StoredChunk) -> None:
         if chunk.values is not None:
-            ones = chunk.values == 1
-            self.final.one.store(chunk.first, ones)
-            self.final.sole.store(chunk.first, ones)
+            self.final.one.store(chunk.first, chunk.values == 1)
 
     def _blocks_of(self, chunk: StoredChunk) -> Iterator[tuple[int, NDArray[np.unsignedinteger]]]:
         """The blocks in a piece, or parts of them: the first cluster, and what is stored."""
@@ -162,8 +160,13 @@ class _Writer:
     def _note(self, first: int, target: _U64, counted: _U64) -> None:
         ones = target == 1
         self.final.one.store(first, ones)
-        self.final.sole.store(first, ones & (counted == 1))
-        self.final.kept.store(first, target > counted)
+        # Of these there are few, and sets take no room before there are any.
+        for rare, flags in (
+            (self.final.unsure, ones & (counted != 1)),
+            (self.final.kept, target > counted),
+        ):
+            if flags.any():
+                rare.store(first, flags)
 
     def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
