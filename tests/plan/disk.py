@@ -118,7 +118,9 @@ def make_plan(content: bytes, changes: list[tuple[int, bytes] | int | None]) -> 
         elif change is not None:
             offset, data = change
             old, new = bytes(held[offset : offset + len(data)]), data
-            step = Write(offset, plan.spool.put(old), plan.spool.put(new), PLAIN, "because", 1)
+            before = plan.spool.put(old)
+            after = plan.spool.put_over(before, old, new)
+            step = Write(offset, before, after, PLAIN, "because", 1)
             put(held, offset, data)
         plan.steps.append(step)
     return plan

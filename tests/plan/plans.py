@@ -15,7 +15,7 @@ def images_and_plans(draw: st.DrawFn) -> tuple[bytes, Plan]:
     changes: list[tuple[int, bytes] | int | None] = []
     size = len(content)
     zeros_from = size
-    for kind in draw(st.lists(st.sampled_from("wwwwrb"), max_size=9)):
+    for kind in draw(st.lists(st.sampled_from("wwwsrb"), max_size=9)):
         if kind == "b":
             changes.append(None)
         elif kind == "r":
@@ -25,6 +25,12 @@ def images_and_plans(draw: st.DrawFn) -> tuple[bytes, Plan]:
             offset = draw(st.integers(0, size - 1))
             length = draw(st.integers(1, min(size - offset, 1600)))
             unit = draw(st.sampled_from([b"\0", b"\1", b"ab", b"xyz"]))
-            changes.append((offset, (unit * length)[:length]))
+            data = bytearray((unit * length)[:length])
+            if kind == "s":
+                # Nearly all of it is as it was.
+                length = max(1, length // 8 * 8)
+                data = bytearray(content[offset : offset + length].ljust(length, b"\0"))
+                data[draw(st.integers(0, length - 1))] ^= 0x55
+            changes.append((offset, bytes(data)))
             zeros_from = max(zeros_from, offset + length)
     return content, make_plan(content, changes)

@@ -27,7 +27,7 @@ CHANGES = st.lists(
             st.integers(0, 4000),
             st.builds(
                 lambda unit, length: (unit * length)[:length],
-                st.sampled_from([b"\0", b"\1\2", b"z"]),
+                st.sampled_from([b"\0", b"\1\2", b"z", bytes(70) + b"y"]),
                 st.integers(0, 900),
             ),
         ),
@@ -55,7 +55,8 @@ def changed(content: bytes, changes: list[Change]) -> tuple[OverlaySource, bytea
             cut(plain, change)
         elif change[1]:
             offset, data = change
-            overlay.put(offset, spool.put(data))
+            old = overlay.read(offset, len(data))
+            overlay.put(offset, spool.put_over(spool.put(old), old, data))
             put(plain, offset, data)
     return overlay, plain
 

@@ -1,8 +1,10 @@
 """Drafts: whatever is put into them, the plan does exactly that, in the order of the stages."""
 
+import random
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +78,20 @@ def expected(content: bytes, changes: list[Put], size: int) -> bytes:
     return bytes(held)
 
 
+def carried_out(plan: Plan, content: bytes) -> bytes:
+    """What a plan makes of a file, step by step."""
+    held = bytearray(content)
+    for step in plan.steps:
+        if isinstance(step, Resize):
+            assert step.old == len(held) < step.new
+            held += bytes(step.new - len(held))
+        elif isinstance(step, Write):
+            assert step.end <= len(held)
+            assert held[step.offset : step.end] == step.old.read()
+            held[step.offset : step.end] = step.new.read()
+    return bytes(held)
+
+
 def units_changed(bits: int, old: bytes, new: bytes) -> int:
     if old == new or bits == 0:
         return int(old != new)
@@ -100,16 +116,7 @@ def test_the_plan_does_what_was_put(case: tuple[bytes, list[Put], int]) -> None:
     assert not any(wanted[plan.new_size :])
     assert draft.overlay.read(0, plan.new_size) == wanted[: plan.new_size]
 
-    held = bytearray(content)
-    for step in plan.steps:
-        if isinstance(step, Resize):
-            assert step.old == len(held) < step.new
-            held += bytes(step.new - len(held))
-        elif isinstance(step, Write):
-            assert step.end <= len(held)
-            assert held[step.offset : step.end] == step.old.read()
-            held[step.offset : step.end] = step.new.read()
-    assert held == wanted[: plan.new_size]
+    assert carried_out(plan, content) == wanted[: plan.new_size]
     draft.close()
 
 
@@ -164,6 +171,58 @@ def test_nothing_put_is_nothing_to_do() -> None:
     assert draft.is_empty
     assert plan.is_empty
     draft.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(drafts(), st.randoms())
+def test_bits_that_nothing_else_changes_may_come_in_any_order(
+    case: tuple[bytes, list[Put], int], rng: random.Random
+) -> None:
+    """Each has a bit of its own in every byte."""
+    content, changes, size = case
+    for number, put in enumerate(changes):
+        put.mask = bytes([1 << number]) * len(put.new)
+    rng.shuffle(changes)
+    draft, plan = made(content, changes, size)
+    wanted = expected(content, sorted(changes, key=lambda put: put.stage), size)
+    assert draft.overlay.read(0, plan.new_size) == wanted[: plan.new_size]
+    assert carried_out(plan, content) == wanted[: plan.new_size]
+    reasons = [int(reason[0]) for reason in plan.reasons() if reason != "file.grow"]
+    assert reasons == sorted(reasons)
+    draft.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(min_size=1, max_size=9),
+    st.lists(st.tuples(st.integers(0, 255), st.sampled_from([1, 1 << 63, 7])), max_size=80),
+    st.sampled_from([64, 128]),
+)
+def test_words_are_put_as_their_bytes_are(
+    unit: bytes, bits: list[tuple[int, int]], unit_bits: int
+) -> None:
+    content = (unit * 4096)[:4096]
+    old = np.zeros(256, dtype=np.uint64)
+    new = old.copy()
+    for at, bit in bits:
+        old[at], new[at] = (0, bit) if at % 3 else (bit, 0)
+    what = Field("l2", 0, unit_bits, 3, 1 << 20, 1 << 16)
+    one, other = made(content, [], 0)[0], made(content, [], 0)[0]
+    one.put_words(Stage.SWITCH, 1024, old, new, what, "why")
+    mask = (old ^ new).astype(">u8").tobytes()
+    other.put(Stage.SWITCH, 1024, new.astype(">u8").tobytes(), what, "why", mask=mask)
+    assert shown(one.build()) == shown(other.build())
+    assert one.overlay.read(0, 4096) == other.overlay.read(0, 4096)
+    for draft in (one, other):
+        draft.close()
+
+
+def shown(plan: Plan) -> list[object]:
+    """The writes of a plan, with their bytes."""
+    return [
+        (write.offset, write.old.read(), write.new.read(), write.field, write.reason, write.count)
+        for write in plan.writes()
+    ]
 
 
 def test_one_put_over_another_of_its_stage_stays_over_it() -> None:

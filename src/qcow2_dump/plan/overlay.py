@@ -93,7 +93,7 @@ class OverlaySource(ByteSource):
             yield low, high
 
     def stretches(self, start: int, end: int) -> list[tuple[int, Blob]]:
-        """What was written that touches a range: offsets, ascending, and the bytes; all disjoint."""
+        """The disjoint writes that touch a range: their offsets, ascending, and their bytes."""
         first, last = self._touched(start, end)
         return list(zip(self._starts[first:last], self._blobs[first:last], strict=True))
 

@@ -17,7 +17,7 @@ from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.spool import WORD, Blob, Spool
+from qcow2_dump.plan.spool import WORD, Blob, Spool, differing_words
 
 __all__ = ["Draft", "Stage", "Words"]
 
@@ -302,7 +302,8 @@ def _change_of_words(
 ) -> _Change:
     """What differs between two versions of a place, by the numbers of the words that do."""
     old, new = blobs
-    start, end = _sectors(offset, old.length, int(at[0]) * WORD, int(at[-1]) * WORD + WORD - 1)
+    last = int(at[-1]) * WORD + WORD - 1
+    start, end = _sectors(offset, old.length, int(at[0]) * WORD, last)
     units = at * WORD // max(WORD, field.unit_bits // 8)
     return _Change(old, new, start, end, int(np.count_nonzero(units[1:] != units[:-1])) + 1)
 
@@ -314,9 +315,13 @@ def _change(
     before, after = old[1], new[1]
     if before == after:
         return None
-    differing = np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8)
-    last = len(before) - 1 - int(differing[::-1].argmax())
-    start, end = _sectors(offset, len(before), int(differing.argmax()), last)
+    if offset % WORD == 0 == len(before) % WORD:
+        first, last = differing_words(before, after)[[0, -1]].tolist()
+        first, last = first * WORD, last * WORD
+    else:
+        places = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
+        first, last = places[[0, -1]].tolist()
+    start, end = _sectors(offset, len(before), first, last)
     units = _changed_units(field.unit_bits, before[start:end], after[start:end])
     return _Change(old[0], new[0], start, end, units)
 

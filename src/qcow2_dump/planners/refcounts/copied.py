@@ -252,9 +252,10 @@ class _Planner:
         if beyond.any():
             one[beyond] = self._is_one_beyond(clusters[beyond])
         has: _Flags = (raw & _COPIED) != _NONE
-        # Nearly all entries have the flag, and a refcount of 1; where not, it depends.
-        wanted, depends = (has & one, ~has & one) if self._may_set else (has & one & beyond, has & one)
-        at = np.flatnonzero(depends & ~beyond)
+        # Nearly all entries have the flag, and a refcount of 1; of the rest more is asked.
+        wanted = has & one if self._may_set else has & one & beyond
+        asked = (one if self._may_set else has & one) & ~wanted & ~beyond
+        at = np.flatnonzero(asked)
         sole = ~self._contains(self._final.unsure, clusters[at])
         sole &= (offsets[at] & np.uint64(self._facts.space.cluster_size - 1)) == _NONE
         wanted[at] |= sole
@@ -269,6 +270,8 @@ class _Planner:
         return self._facts.cluster_indices(offsets)
 
     def _contains(self, held: BitSet, clusters: NDArray[np.int64]) -> _Flags:
+        if not len(clusters) or int(clusters.max()) < held.size:
+            return held.contains(clusters)
         inside = clusters < held.size
         found = np.zeros(len(clusters), dtype=np.bool_)
         found[inside] = held.contains(clusters[inside])

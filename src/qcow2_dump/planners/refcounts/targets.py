@@ -119,43 +119,48 @@ class RefcountTargets:
 
     def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
         """The targets of the clusters from ``first`` on, given what is stored."""
-        end = first + len(stored)
-        references = self.counted(first, end)
-        counted = np.minimum(references, np.uint64(self._maximum))
+        references = self.counted(first, first + len(stored))
         held = stored.astype(np.uint64)
-        before = np.minimum(_counts(self._found.facts, first, end), np.uint64(self._maximum))
+        target = held.copy()
+        # Nearly all are what they should be.
+        at = np.flatnonzero(held != references)
+        if len(at):
+            target[at] = self._targets_of(at + first, held[at], references[at])
+        return Stretch(first, held, references, target)
+
+    def _targets_of(self, clusters: _I64, held: _U64, references: _U64) -> _U64:
+        """The targets of some clusters, given what is stored and how often they are referred to."""
+        counted = np.minimum(references, np.uint64(self._maximum))
+        before = np.minimum(_counts_at(self._found.facts, clusters), np.uint64(self._maximum))
         target = held.copy()
         low = held < counted
         if not self._policy.raise_low:
             low &= counted > before
         if self._pinned is not None:
-            inside = max(0, min(end, self._pinned.size) - first)
-            stays = held[:inside] == 1
-            stays &= self._pinned.flags(first, first + inside)
-            low[:inside] &= ~stays
+            pinned = np.flatnonzero((held == 1) & (clusters < self._pinned.size))
+            low[pinned[self._pinned.contains(clusters[pinned])]] = False
         target[low] = counted[low]
         high = np.flatnonzero(held > counted)
         if len(high):
-            falls = self._may_fall(first, high, held, counted, before)
-            target[high[falls]] = counted[high[falls]]
-        return Stretch(first, held, references, target)
+            falls = high[self._may_fall(clusters[high], held[high], counted[high], before[high])]
+            target[falls] = counted[falls]
+        return target
 
     def _may_fall(
-        self, first: int, at: _I64, held: _U64, counted: _U64, before: _U64
+        self, clusters: _I64, held: _U64, counted: _U64, before: _U64
     ) -> NDArray[np.bool_]:
         """Which of some refcounts that are above the references may be lowered: bool[n]."""
         policy = self._policy
         if policy.lower_orphans:
-            return np.ones(len(at), dtype=np.bool_)
-        clusters = at + first
+            return np.ones(len(clusters), dtype=np.bool_)
         # What is stored for clusters past the end of the file as it was is about nothing.
         falls = clusters >= self._found.facts.clusters
-        leaking = (held[at] > before[at]) & ~falls
+        leaking = (held > before) & ~falls
         if policy.lower_waste and leaking.any():
-            falls[leaking] = self._is_waste(clusters[leaking], before[at[leaking]] != 0)
+            falls[leaking] = self._is_waste(clusters[leaking], before[leaking] != 0)
         kept = ~leaking & ~falls
         if policy.release and kept.any():
-            falls[kept] = self._is_released(counted[at[kept]] != 0, int(kept.sum()))
+            falls[kept] = self._is_released(counted[kept] != 0, int(kept.sum()))
         if self.replaced and kept.any():
             replaced = np.fromiter(self.replaced, dtype=np.int64, count=len(self.replaced))
             falls |= kept & np.isin(clusters, replaced)
@@ -183,4 +188,12 @@ def _counts(facts: CheckFacts, first: int, end: int) -> _U64:
     counts = facts.references.counts[first:end].astype(np.uint64)
     if len(counts) < end - first:
         counts = np.concatenate([counts, np.zeros(end - first - len(counts), dtype=np.uint64)])
+    return counts
+
+
+def _counts_at(facts: CheckFacts, clusters: _I64) -> _U64:
+    """Counted references of some clusters, zeros past those that were counted: uint64."""
+    counts = np.zeros(len(clusters), dtype=np.uint64)
+    inside = clusters < len(facts.references.counts)
+    counts[inside] = facts.references.counts[clusters[inside]]
     return counts

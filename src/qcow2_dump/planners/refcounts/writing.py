@@ -33,8 +33,8 @@ class FinalRefcounts:
     """What the refcounts will be, for the COPIED flags.
 
     ``one`` are the clusters whose refcount will be exactly 1, ``unsure`` those of them that have
-    not exactly one reference, ``kept`` those whose refcount stays above the references. ``raised`` and
-    ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
+    not exactly one reference, ``kept`` those whose refcount stays above the references. ``raised``
+    and ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
     ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
     ``moved`` are the blocks that will be elsewhere or gone, by their indices (int64).
     """
@@ -146,27 +146,29 @@ class _Writer:
         target = stretch.target
         at = offset + within * self._geometry.refcount_bits // 8
         place = Field("refcount_block", offset, self._geometry.refcount_bits, within)
-        high = np.maximum(stretch.stored, target)
-        if index in self._layout.made:
-            self._put(Stage.NEW, at, high, place, "refcount.block-new")
-        elif (high != stretch.stored).any():
-            self._put(Stage.RAISE, at, high, place, "refcount.raise")
-        if (high != target).any():
+        changed = np.flatnonzero(target != stretch.stored)
+        raised = int(np.count_nonzero(target[changed] > stretch.stored[changed]))
+        lowered = len(changed) - raised
+        if index in self._layout.made or raised:
+            new = index in self._layout.made
+            stage, reason = (
+                (Stage.NEW, "refcount.block-new") if new else (Stage.RAISE, "refcount.raise")
+            )
+            self._put(stage, at, np.maximum(stretch.stored, target), place, reason)
+        if lowered:
             self._put(Stage.LOWER, at, target, place, "refcount.lower")
-        self.final.raised += int(np.count_nonzero(target > stretch.stored))
-        self.final.lowered += int(np.count_nonzero(target < stretch.stored))
+        self.final.raised += raised
+        self.final.lowered += lowered
         self._note(first, target, stretch.counted)
 
     def _note(self, first: int, target: _U64, counted: _U64) -> None:
         ones = target == 1
         self.final.one.store(first, ones)
-        # Of these there are few, and sets take no room before there are any.
-        for rare, flags in (
-            (self.final.unsure, ones & (counted != 1)),
-            (self.final.kept, target > counted),
-        ):
-            if flags.any():
-                rare.store(first, flags)
+        differing = target != counted
+        # There are few, and the sets take no room before there are any.
+        if differing.any():
+            self.final.unsure.store(first, ones & differing)
+            self.final.kept.store(first, target > counted)
 
     def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
