@@ -169,7 +169,6 @@ class Journal:
             except JournalError as error:
                 raise self._refused(str(error)) from error
             whole.update(packed)
-            whole.update(payload)
             at += len(packed) + len(payload)
             groups += not isinstance(step, Write)
             yield step
@@ -338,10 +337,17 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
     steps = list(chain.from_iterable(map(pieces, plan.steps)))
     _check_recoverable(steps)
     whole = hashlib.sha256()
-    for packed in _joined(pack_step(step, names) for step in steps):
-        whole.update(packed)
-        write_all(fd, packed, at)
-        at += len(packed)
+    waiting: list[bytes] = []
+    length = 0
+    for step in steps:
+        record = pack_step(step, names)
+        # It has the checksum of its bytes.
+        whole.update(record[0])
+        waiting += record
+        length += sum(map(len, record))
+        if length >= PIECE:
+            at, length = _write_joined(fd, waiting, at), 0
+    at = _write_joined(fd, waiting, at)
     return replace(
         head,
         metadata_length=len(described),
@@ -352,17 +358,12 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
     )
 
 
-def _joined(records: Iterable[list[bytes]]) -> Iterator[bytes]:
-    """The parts of some records, so many together that they are worth a call of the system."""
-    waiting: list[bytes] = []
-    length = 0
-    for parts in records:
-        waiting += parts
-        length += sum(map(len, parts))
-        if length >= PIECE:
-            yield b"".join(waiting)
-            waiting, length = [], 0
-    yield b"".join(waiting)
+def _write_joined(fd: int, waiting: list[bytes], at: int) -> int:
+    """Write some bytes at an offset, all in one, and forget them; returns where they end."""
+    packed = b"".join(waiting)
+    waiting.clear()
+    write_all(fd, packed, at)
+    return at + len(packed)
 
 
 def _check_recoverable(steps: list[Step]) -> None:

@@ -4,10 +4,11 @@
 
     0      head, 512 bytes: magic, version, state, lengths and checksums, finish mark
     512    metadata, JSON
-    ...    the steps of the plan, each a record with its checksum
+    ...    the steps of the plan, each a record with a checksum, and the bytes that it sums up
 
 The head is one sector, so that changing the state is one write that cannot be torn. Its SHA-256
-covers itself and, through the digests in it, all that follows. Numbers are big-endian. Nothing
+covers itself and, through the digests in it, all that follows: that of the steps is made of their
+records, and these have the checksums of the bytes. Numbers are big-endian. Nothing
 read here is trusted: whatever does not fit raises JournalError.
 """
 
@@ -278,7 +279,7 @@ def _piece(write: Write, start: int) -> Write:
 
 
 def pack_step(step: Step, names: Names) -> list[bytes]:
-    """The record of a step as `pieces` gives it, in parts."""
+    """The record of a step as `pieces` gives it: what has its checksum, and its bytes in parts."""
     if isinstance(step, Barrier):
         return _record(_BARRIER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     reason = names.reasons.index(step.reason)
@@ -315,7 +316,7 @@ def _record(*numbers: int, payload: Iterable[bytes] = ()) -> list[bytes]:
     summed = zlib.crc32(packed)
     for part in payload:
         summed = zlib.crc32(part, summed)
-    return [packed, struct.pack(">I", summed), *payload]
+    return [packed + struct.pack(">I", summed), *payload]
 
 
 @dataclass(frozen=True, slots=True)
