@@ -84,10 +84,15 @@ class OpenedFile:
             # What is read shall come from the disk and not from memory.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         wanted = OverlaySource(self.source, plan)
+        # Made once: the system maps large arrays anew each time, which takes longer than to read.
+        expected, found = bytearray(_PIECE), bytearray(_PIECE)
         for start, end in wanted.written():
             for offset in range(start, end, _PIECE):
                 length = min(_PIECE, end - offset)
-                if wanted.read(offset, length) != self.source.read(offset, length):
+                wanted.read_into(offset, memoryview(expected)[:length])
+                self.source.read_into(offset, memoryview(found)[:length])
+                # Behind a short piece lies what was equal before.
+                if expected != found:
                     reason = f"what was written at {offset:#x} reads differently"
                     raise SourceError(None, reason, self.source.name)
 

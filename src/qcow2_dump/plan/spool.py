@@ -14,7 +14,7 @@ WORD = 8
 """Bytes of the words in which bytes are said to differ from others."""
 
 # A repair of a sound size stays in memory; one of terabytes goes to the disk for temporary files.
-_IN_MEMORY = 4 << 20
+_IN_MEMORY = 2 << 20
 
 _INDEX = np.dtype("<u4")
 _VALUE = np.dtype("<u8")

@@ -54,8 +54,7 @@ def _were_used(facts: CheckFacts, empty: NDArray[np.int64]) -> NDArray[np.bool_]
     tables, slots = facts.tables, facts.slots
     offset = tables.offset[empty]
     shared = facts.stored.values_of(offset >> facts.space.cluster_bits) > 1
-    table_of_slot = np.zeros(len(slots), dtype=np.int64)
-    table_of_slot[tables.slot_order] = np.repeat(np.arange(len(tables)), np.diff(tables.slot_start))
+    table_of_slot = tables.of_slots()
     filled = (~tables.empty & tables.walked & ~tables.misread)[table_of_slot]
     # Another table at the same index is another tree's.
     elsewhere = np.zeros(len(tables), dtype=np.bool_)

@@ -52,8 +52,7 @@ def _l1_sums(facts: CheckFacts) -> list[NDArray[np.int64]]:
 def _l2_sums(facts: CheckFacts) -> list[NDArray[np.int64]]:
     """Running sums over the L1 slots of what their L2 tables hold; only real tables count."""
     tables = facts.tables
-    of_slot = np.zeros(len(facts.slots), dtype=np.int64)
-    of_slot[tables.slot_order] = np.repeat(np.arange(len(tables)), np.diff(tables.slot_start))
+    of_slot = tables.of_slots()
     real = tables.walked & ~tables.misread
     gathered = (tables.unaligned, tables.invalid, tables.used, tables.compressed)
     return [_running(np.where(real, values, 0)[of_slot]) for values in gathered]

@@ -75,6 +75,12 @@ class L2Tables:
         """The positions of the L1 slots that lead to a table: int64."""
         return self.slot_order[self.slot_start[table] : self.slot_start[table + 1]]
 
+    def of_slots(self) -> NDArray[np.int64]:
+        """Which table each L1 slot leads to: int64, of the length of the slots."""
+        tables = np.empty(len(self.slot_order), dtype=np.int64)
+        tables[self.slot_order] = np.repeat(np.arange(len(self)), np.diff(self.slot_start))
+        return tables
+
 
 def distinct_l2_tables(slots: L1Slots, space: HostSpace, source: ByteSource) -> L2Tables:
     """Find the distinct tables that some L1 slots lead to, and weigh them."""

@@ -58,8 +58,7 @@ class TableUses:
 def table_uses(facts: CheckFacts) -> TableUses:
     """The uses of all L2 tables that are tables for certain."""
     tables, slots = facts.tables, facts.slots
-    table_of_slot = np.zeros(len(slots), dtype=np.int64)
-    table_of_slot[tables.slot_order] = np.repeat(np.arange(len(tables)), np.diff(tables.slot_start))
+    table_of_slot = tables.of_slots()
     usable = (tables.walked & ~tables.misread)[table_of_slot]
     chosen = np.flatnonzero(usable)
     chosen = chosen[np.lexsort((table_of_slot[chosen], slots.l1_index[chosen]))]
