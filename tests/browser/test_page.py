@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qcow2_dump.report.units import share, size
 from tests.browser.opened import Opened, write_page
 from tests.builder.build import build
 from tests.builder.spec import Data, ImageSpec
@@ -229,6 +230,18 @@ def test_it_fits_a_narrow_window(opened: Open, damaged: Path) -> None:
     page.page.set_viewport_size({"width": 420, "height": 800})
     page.page.wait_for_function("() => document.querySelector('.cells').clientWidth < 420")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_scripts_round_numbers_as_the_tables_do(opened: Open, damaged: Path) -> None:
+    page = opened(damaged).ready()
+    lengths = [0, 1, 1000, 1023, 1 << 10, 16_000_000, 250 << 16, 1_234_567, (1 << 40) - 1, 151_552]
+    lengths += [(1 << 20) * n // 8 for n in range(1, 24)]
+    lengths += [n << 9 for n in (201, 203, 205, 2047)]
+    sizes = page.page.evaluate("(all) => all.map(Report.size)", lengths)
+    assert sizes == [size(length) for length in lengths]
+    parts = [0, 1, 3, 40, 100, 8_000, 12_250, 12_650, 31_250, 93_750, 99_949, 99_950, 100_000]
+    shares = page.page.evaluate("(all) => all.map((part) => Report.percent(part, 1e5))", parts)
+    assert shares == [share(part, 100_000) for part in parts]
 
 
 def test_several_images_have_an_index(opened: Open, tmp_path: Path) -> None:

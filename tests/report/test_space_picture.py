@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qcow2_dump.report.fitting import width
 from qcow2_dump.report.paper import Paper
 from qcow2_dump.report.space_picture import picture
 from qcow2_dump.report.space_words import DAMAGED, LOOKS
@@ -95,6 +96,16 @@ def test_it_fits_the_terminal(columns: int, lines: int) -> None:
     rows = [line for line in shown if "█" in line and "%" not in line]
     assert len(rows) >= 4
     assert max(map(len, shown)) <= columns
+
+
+@pytest.mark.parametrize("columns", range(20, 201, 12))
+@pytest.mark.parametrize("name", ["long " * 20, "日本語" * 12, "x\u0301" * 50, "\x1b[31m" * 9])
+def test_a_long_name_fits_too(columns: int, name: str) -> None:
+    path = rich().write_to(Path(f"{name}.qcow2"))
+    for unicode in (False, True):
+        shown = drawn(path, Paper(columns, unicode=unicode)).splitlines()
+        assert max(map(width, shown)) <= columns
+        assert ".qcow2" in shown[0]
 
 
 @pytest.mark.parametrize("columns", [16, 80])

@@ -37,13 +37,24 @@ Report.size = function (bytes) {
     value /= 1024;
     unit++;
   }
-  if (unit === 0) return bytes === 1 ? "1 byte" : `${bytes} bytes`;
-  return `${value < 100 ? Number(value.toFixed(2)) : Math.round(value)} ${units[unit]}`;
+  if (unit === 0) return bytes === 1 ? "1 byte" : `${bytes.toLocaleString("en-US")} bytes`;
+  return `${value < 100 ? Number(Report.fixed(value, 2)) : Report.fixed(value, 0)} ${units[unit]}`;
 };
 
-Report.percent = function (share) {
-  if (share > 0 && share < 0.0005) return "< 0.1 %";
-  return share >= 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+Report.percent = function (part, whole) {
+  const percent = (100 * part) / whole;
+  if (percent > 0 && percent < 0.05) return "< 0.1 %";
+  return percent >= 99.95 && part < whole ? "> 99.9 %" : `${Report.fixed(percent, 1)} %`;
+};
+
+// A number with so many digits behind the point, which half of a digit makes even, as in the
+// tables and in what the program prints.
+Report.fixed = function (value, digits) {
+  const text = value.toFixed(digits);
+  const halves = value * 2 ** (digits + 1);
+  const isHalf = Number.isInteger(halves) && halves % 2 !== 0;
+  if (!isHalf || Number(text.at(-1)) % 2 === 0) return text;
+  return (Number(text) - 10 ** -digits).toFixed(digits);
 };
 
 // The position of the last number that is not greater, in an ascending column; -1 for none.

@@ -137,7 +137,7 @@ Object.assign(Report.MapView.prototype, {
     const { parts, damaged, exact } = this.map.describe(from, to);
     const named = parts.map((part) =>
       exact && parts.length > 1
-        ? `${part.label} ${Report.percent(part.bytes / (to - from))}`
+        ? `${part.label} ${Report.percent(part.bytes, to - from)}`
         : part.label,
     );
     const words = exact || named.length < 2 ? named : [`mostly ${named[0]}`, ...named.slice(1)];
@@ -224,7 +224,7 @@ Object.assign(Report.MapView.prototype, {
       const button = Report.make("button", "", { type: "button", "aria-pressed": "false" });
       const swatch = Report.make("span", "", { class: "swatch", "aria-hidden": "true" });
       swatch.style.background = `var(--class-${entry.id})`;
-      const share = Report.percent(entry.bytes / Math.max(1, this.map.size));
+      const share = Report.percent(entry.bytes, this.map.size);
       button.append(swatch, `${entry.label} `, Report.make("small", `${Report.size(entry.bytes)}, ${share}`));
       button.addEventListener("click", () => {
         this.only = this.only === kind ? null : kind;
