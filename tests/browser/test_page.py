@@ -73,6 +73,15 @@ def test_damage_shows_at_every_zoom(opened: Open, damaged: Path) -> None:
     assert page.page.evaluate("Report.maps.guest.unit") == 4096
 
 
+def test_damage_is_gone_through_from_the_first_to_the_last(opened: Open, damaged: Path) -> None:
+    page = opened(damaged).ready()
+    places = []
+    for _ in range(3):
+        page.page.click("#guest-map [data-act=next]")
+        places.append(page.text("#guest-map .details li:nth-child(1)").split("-")[0])
+    assert places == ["guest 0x0", "guest 0x600000", "guest 0x0"]
+
+
 def test_a_single_bad_cluster_of_a_large_disk_is_seen(opened: Open, tmp_path: Path) -> None:
     built = build(ImageSpec(content={5: Data(1), 900_001: Data(2)}, virtual_size=64 << 30))
     built.set_l2(900_001 // 8192, 900_001 % 8192, 1 << 45)
@@ -249,6 +258,11 @@ def test_several_images_have_an_index(opened: Open, tmp_path: Path) -> None:
     page = opened(write_page(tmp_path, *images))
     rows = page.page.locator("tbody tr").all_inner_texts()
     assert ["NOT CHECKED" in rows[0], "LEAK" in rows[1], "GOOD" in rows[2]] == [True] * 3
+    page.page.set_viewport_size({"width": 400, "height": 800})
+    for row in range(3):
+        box = page.page.locator("tbody .heading").nth(row).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 400
     page.follow("a >> text=leaks").ready()
     assert page.text("h1") == "examples/leaks.qcow2"
     page.follow("a >> text=All images")

@@ -99,10 +99,10 @@ Report.MapView = class {
     this.pin();
   }
 
-  // Point at the next damage, or the one before.
+  // Point at the next damage, or the one before; as long as nothing was pointed at, the first.
   toDamage(step) {
     const ranges = this.map.damage;
-    const cell = this.cellOf(this.cursor);
+    const cell = this.pointed ? this.cellOf(this.cursor) : { from: 0, to: 0 };
     const found =
       step > 0
         ? ranges.find((range) => range.from >= cell.to) ?? ranges[0]
