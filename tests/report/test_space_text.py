@@ -229,6 +229,18 @@ def test_names_are_whole_where_there_is_no_terminal() -> None:
     assert '2 "\\u77ed' in text(found, image, Paper(80, unicode=False))
 
 
+def test_many_snapshots_without_tables_make_few_notes() -> None:
+    snapshots = tuple(SnapshotSpec(str(n), "lost") for n in range(1, 41))
+    built = build(ImageSpec(content={0: Data(1)}, virtual_size=1 << 20, snapshots=snapshots))
+    for record in built.places.snapshot_records:
+        built.poke(record, 1 << 40)
+    found, image = measured(built, "t.qcow2")
+    assert sum(doubt.kind == "unreadable-tree" for doubt in found.doubts) == 40
+    notes = [line for line in text(found, image, Paper()).splitlines() if "note" in line]
+    assert 20 <= len(notes) <= 22
+    assert notes[-1].endswith("more notes, which --json lists")
+
+
 def test_names_in_a_list_are_not_broken() -> None:
     snapshots = tuple(SnapshotSpec(str(n), f"of the day {n}") for n in range(1, 7))
     built = build(ImageSpec(content={0: Data(1)}, virtual_size=1 << 20, snapshots=snapshots))

@@ -25,6 +25,7 @@ from qcow2_dump.report.units import share, size
 __all__ = ["space_text"]
 
 _SHOWN_TREES = 1000
+_SHOWN_DOUBTS = 20
 # Names of trees are cut to no less than that; where several have less room, they go below.
 _SHORTEST_NAME = 16
 _ROOM_FOR_NAMES = 28
@@ -46,9 +47,12 @@ def space_text(measured: Measured, image: Image, paper: Paper) -> Iterator[str]:
         yield from _set(measured.without, names, paper)
     if measured.doubts:
         yield ""
-        for doubt in measured.doubts:
+        for doubt in measured.doubts[:_SHOWN_DOUBTS]:
             words = f"note: {paper.text(doubt_words(doubt, names))}"
             yield from wrapped(words, paper.columns, GAP, GAP * 2)
+        if len(measured.doubts) > _SHOWN_DOUBTS:
+            more = f"and {len(measured.doubts) - _SHOWN_DOUBTS:,} more notes, which --json lists"
+            yield from wrapped(more, paper.columns, GAP, GAP * 2)
     if any(doubt.kind == "damaged" for doubt in measured.doubts):
         yield ""
         yield f"  next: {command('check', path(image.name))}"

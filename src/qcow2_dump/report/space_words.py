@@ -144,9 +144,8 @@ def doubt_words(doubt: Doubt, names: TreeNames) -> str:
     """Why the sums may not be all there is to say, as one line."""
     length = size(doubt.number)
     if doubt.tree is not None:
-        return (
-            f"the L1 table of {names.name(doubt.tree)} cannot be read: what it leads to is leaked"
-        )
+        whose = names.name(doubt.tree) if doubt.tree else "the active layer"
+        return f"the L1 table of {whose} cannot be read: what it leads to is leaked"
     return {
         "damaged": f"the image is damaged in {counted(doubt.number, 'place')}: "
         "sums hold for what can still be reached",
