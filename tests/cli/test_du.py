@@ -57,6 +57,7 @@ def test_snapshots_whose_records_cannot_be_read_have_a_name(tmp_path: Path, imag
     assert {snapshot[key] for key in ("virtual_size", "referenced", "freed")} == {None}
     doubt = next(doubt for doubt in document["doubts"] if doubt["kind"] == "snapshot-records")
     assert doubt["number"] == 2
+    assert "tree,snapshot[0],,,,,,,,,,\n" in run("du", "--csv", cut).stdout
 
 
 def test_a_snapshot_table_that_is_nowhere_is_told(tmp_path: Path) -> None:

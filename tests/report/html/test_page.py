@@ -124,6 +124,12 @@ def test_the_index_links_only_what_could_be_checked(tmp_path: Path) -> None:
     assert "1970-01-01 00:00:00 UTC" in page
 
 
+def test_a_finding_that_is_about_the_whole_file_is_told_once() -> None:
+    page = _page(Path("examples/truncated.qcow2"))
+    assert page.count("it has 114688 bytes, and by its refcounts") == 1
+    assert "points past the end of the file at 0x1c000</small>" in page
+
+
 def test_the_index_has_the_worst_first(tmp_path: Path) -> None:
     names = ("sound", "leaks", "damaged-l2", "none", "compressed", "wiped-l2")
     images = tuple(f"examples/{name}.qcow2" for name in names)

@@ -101,7 +101,8 @@ def finding_rows(result: CheckResult, image: Image) -> Iterator[FindingRow]:
 def _message(finding: Finding, where: str) -> str:
     """What is wrong, unless the place says it already, as that of a refcount does."""
     message = one_line(finding.message, _MESSAGE)
-    return "" if message in where or finding.rule.in_clusters else message
+    told = message in where or message.endswith(where.partition(" (file offset ")[0])
+    return "" if told or finding.rule.in_clusters else message
 
 
 def _host(finding: Finding, cluster_size: int, end: int) -> tuple[int, int] | None:
