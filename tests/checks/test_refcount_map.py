@@ -47,9 +47,10 @@ def count(found: RefcountMap, claim: Claim, way: int) -> None:
     if claim.compressed:
         found.claim_compressed(indices, weights)
     elif is_range and way == 0:
-        found.claim_range(int(indices[0]), int(indices[-1]) + 1, claim.weight, claim.weight)
-    elif is_range and way == 1 and claim.weight == 1:
-        found.claim_ranges(indices[:1], indices[-1:] + 1, weights[:1])
+        found.claim_runs(indices[:1], indices[-1:] + 1, weights[:1], weights[:1])
+    elif is_range and way == 1 and found.counts is not None:
+        # Whoever asks has the waiting runs counted.
+        found.claim_runs(indices[:1], indices[-1:] + 1, weights[:1], weights[:1])
     elif way == 2:
         found.claim_each(indices, weights, weights)
     else:
@@ -141,7 +142,7 @@ def test_a_long_ascending_run_is_one_addition() -> None:
 def test_ranges_short_and_long_together() -> None:
     first, end = i64([0, 1, 600, 5000]), i64([1, 3, 4000, 5001])
     found = RefcountMap(6000)
-    found.claim_ranges(first, end, i64([1, 2, 3, 1]))
+    found.claim_runs(first, end, i64([1, 2, 3, 1]), i64([1, 1, 1, 1]))
     counts = [0] * 6000
     for start, stop, weight in zip(first.tolist(), end.tolist(), [1, 2, 3, 1], strict=True):
         counts[start:stop] = [weight] * (stop - start)

@@ -9,6 +9,8 @@ __all__ = ["BitSet"]
 
 _CHUNK = 1 << 16
 
+_ONE = np.uint64(1)
+
 
 class BitSet:
     """A set of small integers below ``size``, one bit each.
@@ -20,12 +22,16 @@ class BitSet:
     def __init__(self, size: int) -> None:
         self.size = size
         self._filled: NDArray[np.uint8] | None = None
+        self._words = np.zeros(0, dtype=np.uint64)
+        self._ranks: NDArray[np.uint32] | None = None
 
     @property
     def _bytes(self) -> NDArray[np.uint8]:
         """The bits, eight to a byte, lowest first."""
         if self._filled is None:
-            self._filled = np.zeros((self.size + 7) // 8, dtype=np.uint8)
+            # Whole words, one of them behind the last member, for those who count.
+            self._words = np.zeros((self.size >> 6) + 1, dtype=np.dtype("<u8"))
+            self._filled = self._words.view(np.uint8)[: (self.size + 7) // 8]
         return self._filled
 
     def add(self, indices: NDArray[np.int64]) -> None:
@@ -34,6 +40,7 @@ class BitSet:
             return
         bits = np.left_shift(np.uint8(1), (indices & 7).astype(np.uint8))
         np.bitwise_or.at(self._bytes, indices >> 3, bits)
+        self._ranks = None
 
     def store(self, first: int, flags: NDArray[np.bool_]) -> None:
         """Write the flags of the indices from ``first`` on, which is a multiple of 8.
@@ -44,6 +51,16 @@ class BitSet:
         flags = flags[: max(0, self.size - first)]
         packed = np.packbits(flags, bitorder="little")
         self._bytes[first >> 3 : (first >> 3) + len(packed)] = packed
+        self._ranks = None
+
+    def include(self, first: int, flags: NDArray[np.bool_]) -> None:
+        """Put those of the indices from ``first`` on into the set whose flag is set.
+
+        ``first`` is a multiple of 8; no flag past the end of the set may be set.
+        """
+        packed = np.packbits(flags, bitorder="little")
+        self._bytes[first >> 3 : (first >> 3) + len(packed)] |= packed
+        self._ranks = None
 
     def contains(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some indices are in the set: bool[n]."""
@@ -57,6 +74,22 @@ class BitSet:
         held &= 1
         flags: NDArray[np.bool_] = held.view(np.bool_)
         return flags
+
+    def count_between(self, first: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many members each range has: from ``first`` to ``end``, not included (int64)."""
+        if self._filled is None:
+            return np.zeros(len(first), dtype=np.int64)
+        return self._members_below(end) - self._members_below(first)
+
+    def _members_below(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many members are smaller than each of some indices: int64."""
+        if self._ranks is None:
+            self._ranks = np.zeros(len(self._words), dtype=np.uint32)
+            np.cumsum(np.bitwise_count(self._words[:-1]), out=self._ranks[1:])
+        word = indices >> 6
+        below = (_ONE << (indices & 63).view(np.uint64)) - _ONE
+        within = np.bitwise_count(self._words.take(word) & below)
+        return within + self._ranks.take(word).astype(np.int64)
 
     def flags(self, first: int, end: int) -> NDArray[np.bool_]:
         """The flags of the indices ``first`` to ``end``, not included: bool[end - first]."""

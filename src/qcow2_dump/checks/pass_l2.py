@@ -1,8 +1,9 @@
 """The L2 tables: one walk in which everything about them is done (format section 8.4).
 
 Counts the references of guest data, checks the COPIED flags of active entries against the stored
-refcounts, and gathers the statistics. A reduction over a whole table tells whether any entry in
-it is out of the ordinary; only such tables are looked at entry by entry (`l2_oddities`).
+refcounts, and gathers the statistics. Tables that map long runs of clusters are judged run by run
+(`regular_tables`). Of the others, a reduction over the whole table tells whether any entry in it
+is out of the ordinary; only such tables are looked at entry by entry (`l2_oddities`).
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from qcow2_dump.checks.mapping.held_entries import HeldEntries, count_held
 from qcow2_dump.checks.mapping.l2_oddities import OddTables
 from qcow2_dump.checks.mapping.l2_places import report_copied
 from qcow2_dump.checks.mapping.merge_claims import merge_claims
+from qcow2_dump.checks.mapping.regular_tables import RegularTables
 from qcow2_dump.checks.tables.l2_batches import L2Batch, read_l2_batches
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.mapping import L2_RESERVED_MASK, EntryFlag
@@ -52,10 +54,13 @@ class _Walk:
         odd = L2_RESERVED_MASK | EntryFlag.ZERO | EntryFlag.COMPRESSED | unaligned
         self._odd_bits = np.uint64(int(odd))
         self._data_file = facts.image.header.has_data_file
+        self._regular = RegularTables(facts, self._odd_bits)
         facts.inside = _inside_limits(facts)
 
     def take(self, batch: L2Batch) -> None:
         """Do all that is to be done with a batch."""
+        if self._regular.take(batch):
+            return
         facts, tables = self._facts, self._facts.tables
         bits = np.bitwise_or.reduce(batch.entries, axis=1)
         filled = bits != 0
@@ -167,7 +172,9 @@ class _Walk:
         ):
             held = self._held(mapped[rows], used[rows])
         raw = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
-        count_fragments(facts, batch.tables[rows], held.counts, held.offsets)
+        start = held.offsets.view(np.int64)
+        end = start + facts.space.cluster_size
+        count_fragments(facts, batch.tables[rows], held.counts, start, end)
         if self._data_file:
             return  # judged with the odd tables: a data cluster counts as used exactly once
         copied = held.same_of(raw).view(np.int64) < 0

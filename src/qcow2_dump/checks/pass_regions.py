@@ -6,6 +6,8 @@ bitmaps. Refcount blocks come last of all (`pass_refcounts`), L2 tables with the
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from qcow2_dump.checks.facts import CheckFacts, Region
 from qcow2_dump.checks.findings import Finding, Table
 from qcow2_dump.checks.pass_bitmaps import bitmap_regions, claim_bitmap_data
@@ -75,7 +77,8 @@ def _claim_all(facts: CheckFacts) -> None:
     counted = [r for r in facts.regions if not space.is_beyond(r.offset, r.length)]
     # Thousands of tables can lie in one place: each stretch is claimed once, by all of them.
     claims = segments_of([space.span(region.offset, region.length) for region in counted])
-    facts.references.claim_ranges(claims.start, claims.end, claims.weight)
+    one_owner = np.ones_like(claims.weight)
+    facts.references.claim_runs(claims.start, claims.end, claims.weight, one_owner)
     _report_all_beyond(facts)
 
 

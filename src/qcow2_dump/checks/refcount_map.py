@@ -1,17 +1,18 @@
 """How many references each host cluster has, counted by walking, and which have several owners."""
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.pending_runs import PendingRuns
 
 __all__ = ["RefcountMap", "any_counts"]
 
-# Below this average length of ascending runs, adding run by run loses to adding one by one.
-_WORTHWHILE_RUN = 512
+# Runs that may wait: so many in any case, and one for each 2**n clusters.
+_FEWEST_PENDING = 1 << 12
+_PENDING_BITS = 6
 
 # Clusters looked at together: what is made of them must not fill the memory.
 _PIECE = 1 << 20
@@ -40,65 +41,69 @@ class RefcountMap:
         length = self.end - first
         self._is_window = length != size
         self._last_claimed = False
-        self.counts: NDArray[np.unsignedinteger] = np.zeros(length, dtype=f"u{bits // 8}")
-        self.shared = BitSet(length)
+        self._counts: NDArray[np.unsignedinteger] = np.zeros(length, dtype=f"u{bits // 8}")
+        self._shared = BitSet(length)
+        # Counting what waits costs as much as there are clusters: rarely, in little memory.
+        self._pending = PendingRuns(bits, max(_FEWEST_PENDING, length >> _PENDING_BITS))
         self.compressed: BitSet | None = None
         self.total = 0
 
-    def claim_range(self, first: int, end: int, weight: int = 1, own: int = 1) -> None:
-        """Count a claim of the clusters ``first`` to ``end``, not included."""
-        if self._is_window:
-            self._last_claimed |= first < end == self.size
-            first, end = max(first, self.first) - self.first, min(end, self.end) - self.first
-        if first < end:
-            self._add_range(first, end, weight, own)
+    @property
+    def counts(self) -> NDArray[np.unsignedinteger]:
+        """The counter of each cluster of the window, modulo 2**bits."""
+        if self._pending:
+            self._count_pending()
+        return self._counts
 
-    def _add_range(self, first: int, end: int, weight: int, own: int) -> None:
-        """Count a claim of a range that begins and ends inside, at positions in ``counts``."""
-        self.total += (end - first) * weight
-        for start in range(first, end, _PIECE):
-            piece = self.counts[start : min(start + _PIECE, end)]
-            piece += self._narrow(weight)
-            other = piece != self._narrow(own)
-            if other.any():
-                self.shared.add(np.flatnonzero(other) + start)
+    @property
+    def shared(self) -> BitSet:
+        """Which clusters of the window have several owners, by their place in it."""
+        if self._pending:
+            self._count_pending()
+        return self._shared
 
-    def claim_ranges(
-        self, first: NDArray[np.int64], end: NDArray[np.int64], weights: NDArray[np.int64]
+    def claim_runs(
+        self,
+        first: NDArray[np.int64],
+        end: NDArray[np.int64],
+        weights: NDArray[np.int64],
+        owns: NDArray[np.int64],
     ) -> None:
-        """Count claims of disjoint, ascending ranges, each cluster of which one claim owns."""
-        lengths = end - first
-        long = lengths >= _WORTHWHILE_RUN
-        for at in np.flatnonzero(long).tolist():
-            self.claim_range(int(first[at]), int(end[at]), int(weights[at]))
-        first, lengths, weights = first[~long], lengths[~long], weights[~long]
-        step = _PIECE // _WORTHWHILE_RUN
-        for start in range(0, len(first), step):
-            chosen = slice(start, start + step)
-            number = lengths[chosen]
-            # 0, 1, 2 ... counted anew from the first cluster of each range.
-            within = np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)
-            weight = np.repeat(weights[chosen], number)
-            self.claim_each(np.repeat(first[chosen], number) + within, weight, np.ones_like(weight))
+        """Count a claim of each of some ranges: four arrays of one length, no range empty.
+
+        They wait until there are many, or until somebody asks for what was counted.
+        """
+        if self._is_window:
+            self._last_claimed |= bool((end == self.size).any())
+            first = np.maximum(first, self.first) - self.first
+            end = np.minimum(end, self.end) - self.first
+            inside = first < end
+            first, end, weights, owns = (a[inside] for a in (first, end, weights, owns))
+        self.total += int(((end - first) * weights).sum())
+        self._pending.add(first, end, weights, owns)
+        if self._pending.is_full:
+            self._count_pending()
+
+    def _count_pending(self) -> None:
+        """Count the runs that wait."""
+        for piece in self._pending.take(len(self._counts)):
+            counts = self._counts[piece.first : piece.first + len(piece.claims)]
+            counts += piece.weights
+            several = counts != piece.owns
+            several &= piece.claims != 0
+            several |= piece.claims > 1
+            if several.any():
+                self._shared.include(piece.first, several)
 
     def claim(self, indices: NDArray[np.int64], weight: int, own: int) -> None:
         """Count one claim for each index (int64, below ``size``); indices may repeat."""
         if self._is_window:
             indices = indices[self._inside(indices)] - self.first
-        if not len(indices):
-            return
-        starts = np.flatnonzero(indices[1:] - indices[:-1] != 1) + 1
-        if len(indices) >= (len(starts) + 1) * _WORTHWHILE_RUN:
-            bounds = [0, *starts.tolist(), len(indices)]
-            for start, end in itertools.pairwise(bounds):
-                first = int(indices[start])
-                self._add_range(first, first + end - start, weight, own)
-            return
         self.total += len(indices) * weight
-        np.add.at(self.counts, indices, self._narrow(weight))
-        other = self.counts[indices] != self._narrow(own)
+        np.add.at(self._counts, indices, self._narrow(weight))
+        other = self._counts[indices] != self._narrow(own)
         if other.any():
-            self.shared.add(indices[other])
+            self._shared.add(indices[other])
 
     def claim_each(
         self,
@@ -111,10 +116,10 @@ class RefcountMap:
             inside = self._inside(indices)
             indices, weights, owns = indices[inside] - self.first, weights[inside], owns[inside]
         self.total += int(weights.sum())
-        np.add.at(self.counts, indices, weights.astype(self.counts.dtype))
-        other = self.counts[indices] != owns.astype(self.counts.dtype)
+        np.add.at(self._counts, indices, weights.astype(self._counts.dtype))
+        other = self._counts[indices] != owns.astype(self._counts.dtype)
         if other.any():
-            self.shared.add(indices[other])
+            self._shared.add(indices[other])
 
     def claim_compressed(self, indices: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
         """Count claims of compressed streams, which may share clusters with each other only."""
@@ -124,19 +129,19 @@ class RefcountMap:
         if not len(indices):
             return
         if self.compressed is None:
-            self.compressed = BitSet(len(self.counts))
-        other = (self.counts[indices] != 0) & ~self.compressed.contains(indices)
+            self.compressed = BitSet(len(self._counts))
+        other = (self._counts[indices] != 0) & ~self.compressed.contains(indices)
         if other.any():
-            self.shared.add(indices[other])
+            self._shared.add(indices[other])
         self.total += int(weights.sum())
-        np.add.at(self.counts, indices, weights.astype(self.counts.dtype))
+        np.add.at(self._counts, indices, weights.astype(self._counts.dtype))
         self.compressed.add(indices)
 
     def _inside(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some clusters lie in the window; notes a claim of the last one of all."""
         self._last_claimed = self._last_claimed or bool((indices == self.size - 1).any())
         # What lies before the window becomes a large number.
-        inside: NDArray[np.bool_] = (indices - self.first).view(np.uint64) < len(self.counts)
+        inside: NDArray[np.bool_] = (indices - self.first).view(np.uint64) < len(self._counts)
         return inside
 
     @property
@@ -168,15 +173,16 @@ class RefcountMap:
         return sum(self._sums()) != self.total
 
     def _sums(self) -> Iterator[int]:
-        for start in range(0, len(self.counts), _PIECE):
-            piece = self.counts[start : start + _PIECE]
+        counts = self.counts
+        for start in range(0, len(counts), _PIECE):
+            piece = counts[start : start + _PIECE]
             # In a file full of holes nearly all counters are 0, which is seen sooner than summed.
             if any_counts(piece):
                 yield int(piece.sum(dtype=np.uint64))
 
     def _narrow(self, weight: int) -> np.unsignedinteger:
         # A scalar of the counters' own type: a bare int makes np.add.at ten times slower.
-        scalar: np.unsignedinteger = self.counts.dtype.type(weight % (1 << self.bits))
+        scalar: np.unsignedinteger = self._counts.dtype.type(weight % (1 << self.bits))
         return scalar
 
 

@@ -170,6 +170,13 @@ class StoredRefcounts:
         ones[far] = self.values_of(clusters[far]) == 1
         return ones
 
+    def count_ones(self, first: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many refcounts of each range of clusters that were noted are exactly 1: int64.
+
+        From ``first`` to ``end``, not included (int64).
+        """
+        return self._ones.count_between(first, end)
+
     def is_readable(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Which of some host clusters have a refcount that can be read; None means all."""
         if not self._any_unreadable:

@@ -224,12 +224,10 @@ class OddTables:
         active = places.active != 0
         if active.any():
             held = is_mapped[active]
-            count_fragments(
-                self._facts,
-                places.tables[active],
-                np.count_nonzero(held, axis=1),
-                self._offsets[active][held],
-            )
+            start = self._offsets[active][held].view(np.int64)
+            end = start + self._facts.space.cluster_size
+            counts = np.count_nonzero(held, axis=1)
+            count_fragments(self._facts, places.tables[active], counts, start, end)
 
     def _report_beyond(self, beyond: _Mask) -> None:
         end = self._facts.space.length
