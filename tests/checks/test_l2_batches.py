@@ -85,7 +85,6 @@ def test_each_table_with_data_is_read_once(
     tables = tables_in(source, geometry, made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(l2_batches, "_BATCH_ENTRIES", together)
-        patch.setattr(l2_batches, "_GROUP_ENTRIES", together)
         batches = list(read_l2_batches(source, geometry, tables))
     read = Counter(int(table) for batch in batches for table in batch.tables)
     assert set(read.values()) <= {1}
@@ -122,7 +121,7 @@ def test_large_tables_come_in_parts(
     monkeypatch: pytest.MonkeyPatch, extended_l2: bool, together: int
 ) -> None:
     monkeypatch.setattr(l2_batches, "_BATCH_ENTRIES", together)
-    monkeypatch.setattr(l2_batches, "_GROUP_ENTRIES", together)
+    monkeypatch.setattr(l2_batches, "_BATCH_ENTRIES", together)
     geometry = Geometry(14, extended_l2=extended_l2)
     content = noise(geometry, 8)
     source = MemorySource(content)

@@ -121,9 +121,11 @@ class BitSet:
         if self._filled is None:
             return
         for start in range(0, len(self._filled), _CHUNK):
-            piece = self._filled[start : start + _CHUNK]
-            if piece.any():
-                yield np.flatnonzero(np.unpackbits(piece, bitorder="little")) + start * 8
+            filled = np.flatnonzero(self._filled[start : start + _CHUNK]) + start
+            if len(filled):
+                bits = np.unpackbits(self._filled[filled], bitorder="little")
+                at = np.flatnonzero(bits.view(np.bool_))
+                yield (filled[at >> 3] << 3) + (at & 7)
 
     def first(self, limit: int) -> NDArray[np.int64]:
         """The smallest members, at most ``limit``: int64."""

@@ -56,7 +56,7 @@ class RefcountComparison:
         if len(chunk.missing):
             self._report_missing(chunk, counted)
         if np.array_equal(stored, counted):
-            self._note_matching(chunk.first, counted)
+            self._note_used(chunk.first, counted)
             return
         self._compare(chunk.first, stored, counted)
 
@@ -83,7 +83,7 @@ class RefcountComparison:
         )
         return expected
 
-    def _note_matching(self, first: int, counted: NDArray[np.unsignedinteger]) -> None:
+    def _note_used(self, first: int, counted: NDArray[np.unsignedinteger]) -> None:
         used = int(np.count_nonzero(counted))
         self._facts.refcounts.used += used
         if used == len(counted):
@@ -98,19 +98,21 @@ class RefcountComparison:
         expected: NDArray[np.unsignedinteger],
     ) -> None:
         facts = self._facts
-        low = np.flatnonzero(stored < expected)
-        leak = np.flatnonzero(stored > expected)
-        used = np.flatnonzero((stored != 0) | (expected != 0))
-        if len(used):
-            self._highest = first + int(used[-1])
+        differ = np.flatnonzero(stored != expected)
+        has, needs = stored[differ], expected[differ]
+        low, leak = differ[has < needs], differ[has > needs]
+        self._note_used(first, expected)
+        # Those without a reference, whose refcount alone says that they are used.
+        unreferenced = expected[leak] == 0
+        if unreferenced.any():
+            self._highest = max(self._highest, first + int(leak[unreferenced][-1]))
+        facts.refcounts.used -= len(low) + len(leak) - int(np.count_nonzero(unreferenced))
         facts.refcounts.error += len(low)
         facts.refcounts.leak += len(leak)
         facts.refcounts.rebuild += int(np.count_nonzero(stored[low] == 0))
-        facts.refcounts.used += len(used) - len(low) - len(leak)
         self._report_places("refcount.low", first + low, stored[low], expected[low])
         self._report_places("refcount.leak", first + leak, stored[leak], expected[leak])
         self._leaks.undercounted.add(first + low)
-        unreferenced = expected[leak] == 0
         self._leaks.unreferenced.add(first + leak[unreferenced])
         self._leaks.overcounted.add(first + leak[~unreferenced])
 

@@ -4,9 +4,8 @@ A run of clusters adds its weight at its first cluster and takes it away behind 
 cumulative sum over a stretch of the file makes numbers for each cluster of all its runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,82 +80,73 @@ class PendingRuns:
         for kept in (self._first, self._end, self._weights, self._owns):
             kept.clear()
         self._held = 0
-        values: list[_Counts | None] = [None]
-        if (weights != weights[0]).any() or (owns != owns[0]).any():
-            values += [weights, owns]
-        for start, sums in _summed(first, end, values, size):
-            claims, *others = (found.astype(self._dtype, copy=False) for found in sums)
-            if others:
-                yield SummedPiece(start, claims, others[0], others[1])
-            else:
+        if (weights == weights[0]).all() and (owns == owns[0]).all():
+            for start, (found,) in _summed(_Bounds(first), _Bounds(end), size):
+                claims = found.astype(self._dtype, copy=False)
                 yield SummedPiece(start, claims, claims * weights[0], owns[0])
+            return
+        begun, ended = _Bounds(first, weights, owns), _Bounds(end, weights, owns)
+        for start, sums in _summed(begun, ended, size):
+            yield SummedPiece(start, *(found.astype(self._dtype, copy=False) for found in sums))
 
 
-def _summed(
-    first: NDArray[np.uint32],
-    end: NDArray[np.uint32],
-    values: Sequence[_Counts | None],
-    size: int,
-) -> Iterator[tuple[int, list[_Counts]]]:
-    """For each piece that has any run: its first cluster, and the sums of the runs' values.
+class _Bounds:
+    """Where runs begin, or where they end, in ascending order.
 
-    No values stand for a 1 for each run.
+    ``clusters`` (uint32), and what each counts: 1, and further values that are given.
     """
+
+    def __init__(self, clusters: NDArray[np.uint32], *values: _Counts) -> None:
+        ones = np.ones(len(clusters), dtype=np.uint8)
+        if values:
+            order = np.argsort(clusters)
+            self.clusters = clusters[order]
+            self.values = [ones, *(value[order] for value in values)]
+        else:
+            self.clusters = np.sort(clusters)
+            self.values = [ones]
+
+    def cuts(self, places: NDArray[np.int64]) -> list[int]:
+        """How many of them are before each of some clusters."""
+        found: list[int] = np.searchsorted(self.clusters, places.astype(np.uint32)).tolist()
+        return found
+
+
+def _summed(begun: _Bounds, ended: _Bounds, size: int) -> Iterator[tuple[int, list[_Counts]]]:
+    """For each piece that has any run: its first cluster, and the sum of each value."""
     pieces = -(-size >> _PIECE_BITS)
-    begun, ended = _Places(first, pieces), _Places(end, pieces)
-    carried = [np.uint64(0)] * len(values)
+    edges = np.arange(pieces + 1) << _PIECE_BITS
+    ups, downs = begun.cuts(edges), ended.cuts(edges)
+    carried = [np.uint64(0)] * len(begun.values)
     for piece in range(pieces):
-        ups, downs = begun.of(piece), ended.of(piece)
-        if not len(ups) and not any(carried):
+        if ups[piece] == ups[piece + 1] and not any(carried):
             continue
         start = piece << _PIECE_BITS
-        steps = _Steps(
-            min(1 << _PIECE_BITS, size - start),
-            first[ups].astype(np.int64) - start,
-            end[downs].astype(np.int64) - start,
-        )
+        length = min(1 << _PIECE_BITS, size - start)
+        up, down = slice(*ups[piece : piece + 2]), slice(*downs[piece : piece + 2])
+        begin = begun.clusters[up].astype(np.int64) - start
+        end = ended.clusters[down].astype(np.int64) - start
         sums = [
-            steps.sum_up(before, None if number is None else (number[ups], number[downs]))
-            for number, before in zip(values, carried, strict=True)
+            _sum_up(length, before, (begin, more[up]), (end, less[down]))
+            for before, more, less in zip(carried, begun.values, ended.values, strict=True)
         ]
         carried = [found[-1] for found in sums]
         yield start, sums
 
 
-class _Places:
-    """Some clusters by the piece that they lie in."""
-
-    def __init__(self, clusters: NDArray[np.uint32], pieces: int) -> None:
-        # Numbers of 16 bits are sorted several times faster; 2**31 clusters are 16,384 pieces.
-        piece = (clusters >> _PIECE_BITS).astype(np.uint16)
-        self._order = np.argsort(piece, kind="stable")
-        self._bounds = np.searchsorted(piece[self._order], np.arange(pieces + 1)).tolist()
-
-    def of(self, piece: int) -> NDArray[np.int64]:
-        """The positions of those in a piece: int64."""
-        return self._order[self._bounds[piece] : self._bounds[piece + 1]]
-
-
-class _Steps(NamedTuple):
-    """Where in a piece of ``length`` clusters runs begin and end (int64)."""
-
-    length: int
-    begin: NDArray[np.int64]
-    end: NDArray[np.int64]
-
-    def sum_up(self, before: np.unsignedinteger, values: tuple[_Counts, _Counts] | None) -> _Counts:
-        """The sum at each cluster: what was ``before``, and all runs that hold it.
-
-        ``values`` are those of the runs that begin, and of those that end; None for ones.
-        """
-        # numpy sums numbers of four bytes or more many times faster than single bytes.
-        width = 4 if values is None else max(4, values[0].itemsize)
-        # One more: a run may end with the last cluster of all.
-        changes = np.zeros(self.length + 1, dtype=f"u{width}")
-        one = changes.dtype.type(1)
-        begun, ended = (one, one) if values is None else (a.astype(changes.dtype) for a in values)
-        changes[0] = before
-        np.add.at(changes, self.begin, begun)
-        np.subtract.at(changes, self.end, ended)
-        sums: _Counts = np.add.accumulate(changes, out=changes)[: self.length]
-        return sums
+def _sum_up(
+    length: int,
+    before: np.unsignedinteger,
+    more: tuple[NDArray[np.int64], _Counts],
+    less: tuple[NDArray[np.int64], _Counts],
+) -> _Counts:
+    """A value at each of ``length`` clusters: what was ``before``, and from where it changes."""
+    # numpy sums numbers of four bytes or more many times faster than single bytes.
+    dtype = np.dtype(f"u{max(4, more[1].itemsize)}")
+    # One more: a run may end with the last cluster of all.
+    changes = np.zeros(length + 1, dtype=dtype)
+    changes[0] = before
+    np.add.at(changes, more[0], more[1].astype(dtype))
+    np.subtract.at(changes, less[0], less[1].astype(dtype))
+    sums: _Counts = np.add.accumulate(changes, out=changes)[:length]
+    return sums

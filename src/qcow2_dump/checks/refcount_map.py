@@ -12,7 +12,7 @@ __all__ = ["RefcountMap", "any_counts"]
 
 # Runs that may wait: so many in any case, and one for each 2**n clusters.
 _FEWEST_PENDING = 1 << 12
-_PENDING_BITS = 7
+_PENDING_BITS = 6
 
 # Clusters looked at together: what is made of them must not fill the memory.
 _PIECE = 1 << 20
@@ -30,7 +30,8 @@ class RefcountMap:
     A claim has a *weight*, the references that it stands for (a table shared by the active layer
     and three snapshots weighs 4), and an *own* weight, what the counter shows when nobody else
     claims the cluster. A different value right after counting means a second owner; whoever
-    comes later sees it, so every multiply-claimed cluster ends up in ``shared``.
+    comes later sees it, so every multiply-claimed cluster ends up in ``shared``. As long as all
+    weights are 1 nobody needs to look: the counters tell it afterwards.
     """
 
     def __init__(self, size: int, bits: int = 8, *, first: int = 0, end: int | None = None) -> None:
@@ -41,6 +42,7 @@ class RefcountMap:
         length = self.end - first
         self._is_window = length != size
         self._last_claimed = False
+        self._all_single = True
         self._counts: NDArray[np.unsignedinteger] = np.zeros(length, dtype=f"u{bits // 8}")
         self._shared = BitSet(length)
         # Counting what waits costs as much as there are clusters: rarely, in little memory.
@@ -60,6 +62,7 @@ class RefcountMap:
         """Which clusters of the window have several owners, by their place in it."""
         if self._pending:
             self._count_pending()
+        self._watch()
         return self._shared
 
     def claim_runs(
@@ -79,6 +82,8 @@ class RefcountMap:
             end = np.minimum(end, self.end) - self.first
             inside = first < end
             first, end, weights, owns = (a[inside] for a in (first, end, weights, owns))
+        if not _all_ones(weights) or not _all_ones(owns):
+            self._watch()
         self.total += int(((end - first) * weights).sum())
         self._pending.add(first, end, weights, owns)
         if self._pending.is_full:
@@ -89,18 +94,34 @@ class RefcountMap:
         for piece in self._pending.take(len(self._counts)):
             counts = self._counts[piece.first : piece.first + len(piece.claims)]
             counts += piece.weights
+            if self._all_single:
+                continue
             several = counts != piece.owns
             several &= piece.claims != 0
             several |= piece.claims > 1
             if several.any():
                 self._shared.include(piece.first, several)
 
+    def _watch(self) -> None:
+        """From now on look for second owners at each claim; until now all weights were 1."""
+        if not self._all_single:
+            return
+        self._all_single = False
+        for start in range(0, len(self._counts) if self.total else 0, _PIECE):
+            several = self._counts[start : start + _PIECE] > 1
+            if several.any():
+                self._shared.include(start, several)
+
     def claim(self, indices: NDArray[np.int64], weight: int, own: int) -> None:
         """Count one claim for each index (int64, below ``size``); indices may repeat."""
         if self._is_window:
             indices = indices[self._inside(indices)] - self.first
+        if not weight == own == 1:
+            self._watch()
         self.total += len(indices) * weight
         np.add.at(self._counts, indices, self._narrow(weight))
+        if self._all_single:
+            return
         other = self._counts[indices] != self._narrow(own)
         if other.any():
             self._shared.add(indices[other])
@@ -112,9 +133,13 @@ class RefcountMap:
         owns: NDArray[np.int64],
     ) -> None:
         """Count claims of different weights: three arrays of one length."""
+        if _all_ones(weights) and _all_ones(owns):
+            self.claim(indices, 1, 1)
+            return
         if self._is_window:
             inside = self._inside(indices)
             indices, weights, owns = indices[inside] - self.first, weights[inside], owns[inside]
+        self._watch()
         self.total += int(weights.sum())
         np.add.at(self._counts, indices, weights.astype(self._counts.dtype))
         other = self._counts[indices] != owns.astype(self._counts.dtype)
@@ -128,6 +153,7 @@ class RefcountMap:
             indices, weights = indices[inside] - self.first, weights[inside]
         if not len(indices):
             return
+        self._watch()
         if self.compressed is None:
             self.compressed = BitSet(len(self._counts))
         other = (self._counts[indices] != 0) & ~self.compressed.contains(indices)
@@ -184,6 +210,10 @@ class RefcountMap:
         # A scalar of the counters' own type: a bare int makes np.add.at ten times slower.
         scalar: np.unsignedinteger = self._counts.dtype.type(weight % (1 << self.bits))
         return scalar
+
+
+def _all_ones(weights: NDArray[np.int64]) -> bool:
+    return bool((weights == 1).all())
 
 
 def any_counts(counts: NDArray[np.unsignedinteger]) -> bool:

@@ -65,9 +65,9 @@ class RegularTables:
         inside = facts.inside[batch.tables].reshape(-1, batch.members).min(axis=1) - batch.first
         if (runs.column + runs.length > inside[runs.row]).any():
             return False
-        last = arrays.l2_offsets(runs.raw).view(np.int64)
-        last += (runs.length - 1) << facts.space.cluster_bits
-        return not (last >= facts.space.end).any()
+        start = arrays.l2_offsets(runs.raw).view(np.int64)
+        last = start + ((runs.length - 1) << facts.space.cluster_bits)
+        return bool((start != 0).all() and (last < facts.space.end).all())
 
     def _judge_active(
         self, batch: L2Batch, runs: EntryRuns, first: _Indices, end: _Indices

@@ -38,6 +38,10 @@ class ClaimantFinder:
         self._wanted = None if len(clusters) == 1 else BitSet(facts.references.size)
         if self._wanted is not None:
             self._wanted.add(clusters)
+        bits = facts.space.cluster_bits
+        # What is not aligned may begin in the cluster before.
+        self._lowest = np.uint64(max(0, int(clusters.min(initial=0)) - 1) << bits)
+        self._reach = np.uint64((int(clusters.max(initial=0)) + 1) << bits) - self._lowest
         self._most = max(2, min(MOST_CLAIMANTS, _MOST_IN_ALL // max(1, len(clusters))))
         self._open: dict[str, NDArray[np.bool_]] = {}
         self._by_table: dict[int, list[Claimant]] = {}
@@ -185,9 +189,13 @@ class ClaimantFinder:
 
     def _find_data(self, batch: L2Batch) -> None:
         facts = self._facts
-        compressed = (batch.entries & _COMPRESSED) != 0
         offsets = arrays.l2_offsets(batch.entries)
-        plain = ~compressed & (offsets != 0) & (offsets < np.uint64(facts.space.end))
+        near = offsets - self._lowest < self._reach
+        may_compress = np.bitwise_or.reduce(batch.entries, axis=None) & _COMPRESSED
+        if not may_compress and not near.any():
+            return
+        compressed = (batch.entries & _COMPRESSED) != 0
+        plain = near & ~compressed & (offsets != 0) & (offsets < np.uint64(facts.space.end))
         flat = np.flatnonzero(plain.reshape(-1))
         held = offsets.reshape(-1)[flat]
         first = facts.cluster_indices(held)

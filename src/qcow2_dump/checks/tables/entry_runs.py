@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["EntryRuns", "entry_runs"]
 
 # Where runs are shorter on average, there is nothing to be gained.
-_WORTHWHILE_RUN = 8
+_WORTHWHILE_RUN = 4
 
 # So many entries tell whether the batch is worth a try.
 _SAMPLE = 1 << 10

@@ -14,10 +14,8 @@ from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["L2Batch", "read_l2_batches"]
 
-# Entries read at a time, 512 KiB: larger arrays are mapped and unmapped by the system at each use.
-_BATCH_ENTRIES = 1 << 16
-# Tables of one L1 index are compared with each other, which takes more such arrays.
-_GROUP_ENTRIES = 1 << 15
+# Entries read at a time, 1 MiB: enough to hide what a call costs, little enough for the cache.
+_BATCH_ENTRIES = 1 << 17
 
 # Batches that the system is told of before they are read: disks and networks like a queue.
 _PARTS_AHEAD = 8
@@ -78,10 +76,9 @@ def _parts(geometry: Geometry, tables: L2Tables) -> Iterator[_Part]:
     """What each batch holds, in the order of reading."""
     for members, chosen in _groups_by_size(tables):
         # Rows of one group are compared entry by entry, so all must be in the batch.
-        most = _BATCH_ENTRIES if members == 1 else _GROUP_ENTRIES
-        columns = max(_FEWEST_COLUMNS, _power_of_two(most // members))
+        columns = max(_FEWEST_COLUMNS, _power_of_two(_BATCH_ENTRIES // members))
         columns = min(geometry.l2_entries, columns)
-        step = max(1, most // (members * columns)) * members
+        step = max(1, _BATCH_ENTRIES // (members * columns)) * members
         for start in range(0, len(chosen), step):
             for first in range(0, geometry.l2_entries, columns):
                 yield _Part(chosen[start : start + step], first, first + columns, members)
