@@ -86,10 +86,9 @@ class RefcountComparison:
     def _note_used(self, first: int, counted: NDArray[np.unsignedinteger]) -> None:
         used = int(np.count_nonzero(counted))
         self._facts.refcounts.used += used
-        if used == len(counted):
-            self._highest = first + used - 1
-        elif used:
-            self._highest = first + int(np.flatnonzero(counted)[-1])
+        if used:
+            behind_last = int((counted[::-1] != 0).argmax())
+            self._highest = first + len(counted) - 1 - behind_last
 
     def _compare(
         self,
