@@ -1,7 +1,8 @@
 """Claims of runs of clusters, gathered so that many are counted together.
 
-A run of clusters adds its weight at its first cluster and takes it away behind its last one; one
-cumulative sum over a stretch of the file makes numbers for each cluster of all its runs.
+Runs without a cluster in common, which is nearly always so, become numbers for each cluster by
+repeating what they weigh. Where some overlap, a run adds its weight at its first cluster and takes
+it away behind its last one, and a cumulative sum makes the numbers.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ __all__ = ["PendingRuns", "SummedPiece"]
 # Clusters summed together: a power of two, whose sums fit the processor's cache.
 _PIECE_BITS = 17
 
+_Clusters = NDArray[np.uint32]
 _Counts = NDArray[np.unsignedinteger]
 
 
@@ -44,8 +46,8 @@ class PendingRuns:
         self._room = room
         self._held = 0
         # No more than 2**31 clusters have numbers.
-        self._first: list[NDArray[np.uint32]] = []
-        self._end: list[NDArray[np.uint32]] = []
+        self._first: list[_Clusters] = []
+        self._end: list[_Clusters] = []
         self._weights: list[_Counts] = []
         self._owns: list[_Counts] = []
 
@@ -81,54 +83,74 @@ class PendingRuns:
             kept.clear()
         self._held = 0
         if (weights == weights[0]).all() and (owns == owns[0]).all():
-            for start, (found,) in _summed(_Bounds(first), _Bounds(end), size):
+            for start, (found,) in _summed(first, end, [], size):
                 claims = found.astype(self._dtype, copy=False)
                 yield SummedPiece(start, claims, claims * weights[0], owns[0])
             return
-        begun, ended = _Bounds(first, weights, owns), _Bounds(end, weights, owns)
-        for start, sums in _summed(begun, ended, size):
+        for start, sums in _summed(first, end, [weights, owns], size):
             yield SummedPiece(start, *(found.astype(self._dtype, copy=False) for found in sums))
 
 
-class _Bounds:
-    """Where runs begin, or where they end, in ascending order.
-
-    ``clusters`` (uint32), and what each counts: 1, and further values that are given.
-    """
-
-    def __init__(self, clusters: NDArray[np.uint32], *values: _Counts) -> None:
-        ones = np.ones(len(clusters), dtype=np.uint8)
-        if values:
-            order = np.argsort(clusters)
-            self.clusters = clusters[order]
-            self.values = [ones, *(value[order] for value in values)]
-        else:
-            self.clusters = np.sort(clusters)
-            self.values = [ones]
-
-    def cuts(self, places: NDArray[np.int64]) -> list[int]:
-        """How many of them are before each of some clusters."""
-        found: list[int] = np.searchsorted(self.clusters, places.astype(np.uint32)).tolist()
-        return found
+def _summed(
+    first: _Clusters, end: _Clusters, values: list[_Counts], size: int
+) -> Iterator[tuple[int, list[_Counts]]]:
+    """For each piece that has any run: its first cluster, the number of runs at each cluster of
+    it, and the sums there of each of some values that the runs have."""
+    ones = np.ones(len(first), dtype=np.uint8)
+    if values:
+        order = np.argsort(first)
+        first, end, values = first[order], end[order], [value[order] for value in values]
+    else:
+        first, end = np.sort(first), np.sort(end)
+    if (first[1:] >= end[:-1]).all():
+        return _repeated(first, end, [ones, *values], size)
+    return _accumulated(first, end, [ones, *values], size)
 
 
-def _summed(begun: _Bounds, ended: _Bounds, size: int) -> Iterator[tuple[int, list[_Counts]]]:
-    """For each piece that has any run: its first cluster, and the sum of each value."""
-    pieces = -(-size >> _PIECE_BITS)
-    edges = np.arange(pieces + 1) << _PIECE_BITS
-    ups, downs = begun.cuts(edges), ended.cuts(edges)
-    carried = [np.uint64(0)] * len(begun.values)
-    for piece in range(pieces):
-        if ups[piece] == ups[piece + 1] and not any(carried):
+def _pieces(size: int, *places: _Clusters) -> Iterator[tuple[int, int, list[slice]]]:
+    """Each piece's first cluster and length, and which of some ascending places are in it."""
+    edges = np.arange(-(-size >> _PIECE_BITS) + 1, dtype=np.uint32) << _PIECE_BITS
+    cuts = [np.searchsorted(held, edges).tolist() for held in places]
+    for piece, start in enumerate(edges[:-1].tolist()):
+        chosen = [slice(cut[piece], cut[piece + 1]) for cut in cuts]
+        yield start, min(1 << _PIECE_BITS, size - start), chosen
+
+
+def _repeated(
+    first: _Clusters, end: _Clusters, values: list[_Counts], size: int
+) -> Iterator[tuple[int, list[_Counts]]]:
+    """What `_summed` gives, of ascending runs without a cluster in common."""
+    edges = np.column_stack([first, end]).reshape(-1)
+    steps = []
+    for value in values:
+        # Nothing up to the first edge, and behind each run.
+        step = np.zeros(len(edges) + 1, dtype=value.dtype)
+        step[1::2] = value
+        steps.append(step)
+    for start, length, (inside,) in _pieces(size, edges):
+        if inside.start == inside.stop and inside.start % 2 == 0:
             continue
-        start = piece << _PIECE_BITS
-        length = min(1 << _PIECE_BITS, size - start)
-        up, down = slice(*ups[piece : piece + 2]), slice(*downs[piece : piece + 2])
-        begin = begun.clusters[up].astype(np.int64) - start
-        end = ended.clusters[down].astype(np.int64) - start
+        places = edges[inside].astype(np.int64) - start
+        lengths = np.diff(places, prepend=0, append=length)
+        around = slice(inside.start, inside.stop + 1)
+        yield start, [np.repeat(step[around], lengths) for step in steps]
+
+
+def _accumulated(
+    first: _Clusters, end: _Clusters, values: list[_Counts], size: int
+) -> Iterator[tuple[int, list[_Counts]]]:
+    """What `_summed` gives, of runs that overlap: ascending, if only by their first clusters."""
+    order = np.argsort(end)
+    end, ended = end[order], [value[order] for value in values]
+    carried = [np.uint64(0)] * len(values)
+    for start, length, (ups, downs) in _pieces(size, first, end):
+        if ups.start == ups.stop and not any(carried):
+            continue
+        begin = first[ups].astype(np.int64) - start
+        behind = end[downs].astype(np.int64) - start
         sums = [
-            _sum_up(length, before, (begin, more[up]), (end, less[down]))
-            for before, more, less in zip(carried, begun.values, ended.values, strict=True)
+            _sum_up(length, before, (begin, more[ups]), (behind, less[downs]))
+            for before, more, less in zip(carried, values, ended, strict=True)
         ]
         carried = [found[-1] for found in sums]
         yield start, sums
