@@ -97,23 +97,27 @@ class RefcountComparison:
         expected: NDArray[np.unsignedinteger],
     ) -> None:
         facts = self._facts
-        differ = np.flatnonzero(stored != expected)
-        has, needs = stored[differ], expected[differ]
-        low, leak = differ[has < needs], differ[has > needs]
+        is_low, is_leak, is_claimed = stored < expected, stored > expected, expected != 0
+        low, leak = np.flatnonzero(is_low), np.flatnonzero(is_leak)
         self._note_used(first, expected)
-        # Those without a reference, whose refcount alone says that they are used.
-        unreferenced = expected[leak] == 0
-        if unreferenced.any():
-            self._highest = max(self._highest, first + int(leak[unreferenced][-1]))
-        facts.refcounts.used -= len(low) + len(leak) - int(np.count_nonzero(unreferenced))
+        is_unreferenced = is_leak & ~is_claimed
+        unreferenced = leak[is_unreferenced[leak]]
+        if len(unreferenced):
+            # Their refcount alone says that they are used.
+            self._highest = max(self._highest, first + int(unreferenced[-1]))
+        facts.refcounts.used -= len(low) + len(leak) - len(unreferenced)
         facts.refcounts.error += len(low)
         facts.refcounts.leak += len(leak)
         facts.refcounts.rebuild += int(np.count_nonzero(stored[low] == 0))
         self._report_places("refcount.low", first + low, stored[low], expected[low])
         self._report_places("refcount.leak", first + leak, stored[leak], expected[leak])
-        self._leaks.undercounted.add(first + low)
-        self._leaks.unreferenced.add(first + leak[unreferenced])
-        self._leaks.overcounted.add(first + leak[~unreferenced])
+        for held, flags in (
+            (self._leaks.undercounted, is_low),
+            (self._leaks.unreferenced, is_unreferenced),
+            (self._leaks.overcounted, is_leak & is_claimed),
+        ):
+            if flags.any():
+                held.include(first, flags)
 
     def _report_places(
         self,

@@ -48,12 +48,24 @@ class RegularTables:
         tables.empty[members[held > 0]] = False
         first = facts.cluster_indices(arrays.l2_offsets(runs.raw))
         end = first + runs.length
-        weights, owns = tables.weight[members].sum(axis=1), tables.own[members].sum(axis=1)
-        facts.references.claim_runs(first, end, weights[runs.row], owns[runs.row])
+        self._claim(members, runs.row, first, end)
         facts.last_data = max(facts.last_data, (int(end.max()) - 1) << facts.space.cluster_bits)
         if not facts.only_counting:
             self._judge_active(batch, runs, first, end)
         return True
+
+    def _claim(self, members: _Indices, row: _Indices, first: _Indices, end: _Indices) -> None:
+        """Count the claims of runs, each by all tables of its row of ``members``."""
+        tables, references = self._facts.tables, self._facts.references
+        weights, owns = tables.weight[members].sum(axis=1), tables.own[members].sum(axis=1)
+        if (weights != weights[0]).any() or (owns != owns[0]).any():
+            references.claim_runs(first, end, weights[row], owns[row])
+            return
+        # A run may have ended for its COPIED flag, or with its table: claims do not mind.
+        apart = np.flatnonzero(first[1:] != end[:-1])
+        first, end = first[np.append(0, apart + 1)], end[np.append(apart, len(end) - 1)]
+        weight, own = (np.full_like(first, number[0]) for number in (weights, owns))
+        references.claim_runs(first, end, weight, own)
 
     def _all_plain(self, batch: L2Batch, runs: EntryRuns) -> bool:
         """Whether the tables are where tables may be, and each entry where data may be."""

@@ -50,8 +50,8 @@ def entry_runs(entries: NDArray[np.uint64], cluster_size: int) -> EntryRuns | No
         if flat[ends - 1].any():
             return None  # by one cluster more than "nowhere" is the cluster of the header
         starts, raw, length = starts[held], raw[held], length[held]
-    row, column = np.divmod(starts, columns)
-    return EntryRuns(row, column, length, raw)
+    # A table has 2**n entries, and so have its parts.
+    return EntryRuns(starts >> columns.bit_length() - 1, starts & columns - 1, length, raw)
 
 
 def _run_starts(flat: NDArray[np.uint64], cluster_size: int, columns: int) -> NDArray[np.int64]:
@@ -62,7 +62,7 @@ def _run_starts(flat: NDArray[np.uint64], cluster_size: int, columns: int) -> ND
     starts = np.flatnonzero(broken)
     if _are_short(starts, flat):
         # Perhaps these are the zeros of a table that is nearly empty.
-        starts = starts[(starts % columns == 0) | ((flat[starts] | flat[starts - 1]) != 0)]
+        starts = starts[(starts & columns - 1 == 0) | ((flat[starts] | flat[starts - 1]) != 0)]
     return starts
 
 
