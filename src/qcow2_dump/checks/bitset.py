@@ -108,6 +108,15 @@ class BitSet:
             return False
         return bool(self._filled[first >> 3 : (end + 7) >> 3].any())
 
+    def all_between(self, first: int, end: int) -> bool:
+        """Whether all indices from ``first``, a multiple of 8, to ``end`` are in the set."""
+        if self._filled is None or end > self.size:
+            return False
+        rest = (1 << (end & 7)) - 1
+        if rest and rest & ~int(self._filled[end >> 3]):
+            return False
+        return bool((self._filled[first >> 3 : end >> 3] == 0xFF).all())
+
     def __len__(self) -> int:
         if self._filled is None:
             return 0

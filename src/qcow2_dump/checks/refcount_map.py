@@ -199,12 +199,14 @@ class RefcountMap:
         return sum(self._sums()) != self.total
 
     def _sums(self) -> Iterator[int]:
+        # Single bytes are added up three times faster in four bytes than in eight.
+        wide = np.uint32 if self.bits == 8 else np.uint64
         counts = self.counts
         for start in range(0, len(counts), _PIECE):
             piece = counts[start : start + _PIECE]
             # In a file full of holes nearly all counters are 0, which is seen sooner than summed.
             if any_counts(piece):
-                yield int(piece.sum(dtype=np.uint64))
+                yield int(piece.sum(dtype=wide))
 
     def _narrow(self, weight: int) -> np.unsignedinteger:
         # A scalar of the counters' own type: a bare int makes np.add.at ten times slower.

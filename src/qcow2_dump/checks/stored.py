@@ -81,14 +81,21 @@ class StoredRefcounts:
         """The stored refcounts of the first ``clusters`` clusters, in order and in pieces.
 
         Those before ``first``, a multiple of 8, are left out. A piece is a part of a block, or
-        several blocks where these are small.
+        several blocks where these are small. Blocks are not read again where `note_ones` found
+        nothing but ones.
         """
         if first >= clusters:
             return
-        together = _CHUNK // self._geometry.refcounts_per_block
-        blocks = -(-clusters // self._geometry.refcounts_per_block)
+        per_block = self._geometry.refcounts_per_block
+        together = _CHUNK // per_block
+        blocks = -(-clusters // per_block)
         told = 0
-        for index in range(first // self._geometry.refcounts_per_block, blocks, max(1, together)):
+        for index in range(first // per_block, blocks, max(1, together)):
+            start, end = index * per_block, (index + max(1, together)) * per_block
+            start, end = max(start, first), min(end, clusters)
+            if self._ones.all_between(start, end):
+                yield from _chunks_of_ones(start, end)
+                continue
             if index >= told:
                 told = index + max(together, _READ_AHEAD // self._geometry.cluster_size, 1)
                 self._will_need(index, min(told, blocks))
@@ -227,6 +234,12 @@ class StoredRefcounts:
     def _unpack(self, offset: int, length: int) -> NDArray[np.unsignedinteger]:
         data = self._source.read(offset, length)
         return arrays.unpack_refcounts(data, self._geometry.refcount_order)
+
+
+def _chunks_of_ones(first: int, end: int) -> Iterator[StoredChunk]:
+    for start in range(first, end, _CHUNK):
+        stop = min(start + _CHUNK, end)
+        yield StoredChunk(start, stop, np.ones(stop - start, dtype=np.uint8))
 
 
 def _read_table(image: Image) -> NDArray[np.uint64]:
