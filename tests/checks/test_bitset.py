@@ -55,6 +55,37 @@ def test_flags_are_stored_over_what_was_there(at: int, flags: list[bool]) -> Non
     assert found.contains(np.arange(SIZE)).tolist() == expected
 
 
+@given(members, st.integers(0, SIZE // 8), st.lists(st.booleans(), max_size=80))
+def test_flags_that_are_set_join_what_was_there(
+    values: set[int], at: int, flags: list[bool]
+) -> None:
+    found = made_of(values)
+    flags = flags[: SIZE - 8 * at]
+    found.include(8 * at, np.array(flags, dtype=np.bool_))
+    held = values | {8 * at + i for i, flag in enumerate(flags) if flag}
+    assert found.first(SIZE).tolist() == sorted(held)
+
+
+@given(members, st.lists(st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)), max_size=20))
+def test_members_of_ranges_are_counted(values: set[int], made: list[tuple[int, int]]) -> None:
+    found, ranges = made_of(values), [sorted(pair) for pair in made]
+    first, end = (np.array([pair[at] for pair in ranges], dtype=np.int64) for at in (0, 1))
+    expected = [sum(a <= i < b for i in values) for a, b in ranges]
+    assert found.count_between(first, end).tolist() == expected
+    more = values | {0, SIZE - 1}
+    found.add(indices(more))
+    expected = [sum(a <= i < b for i in more) for a, b in ranges]
+    assert found.count_between(first, end).tolist() == expected
+
+
+@given(members, st.integers(0, SIZE // 8), st.integers(0, SIZE))
+def test_ranges_that_are_full(missing: set[int], at: int, end: int) -> None:
+    found = made_of(set(range(SIZE)) - missing)
+    first = min(8 * at, end & ~7)
+    assert found.all_between(first, end) == (not missing & set(range(first, end)))
+    assert not found.all_between(first, SIZE + 1)
+
+
 def test_added_twice_at_once() -> None:
     found = BitSet(16)
     found.add(np.array([3, 3, 5, 3], dtype=np.int64))

@@ -93,6 +93,25 @@ def test_blocks_that_cannot_be_read(order: int, piece: int) -> None:
     assert readable.tolist() == [i // per_block not in (0, 2) for i in range(4 * per_block)]
 
 
+def test_blocks_of_ones_are_not_read_again(piece: int) -> None:
+    per_block = SIZE // 2
+    ones, others = [1] * per_block, [1, 2] * (per_block // 2)
+    image = image_of(4, [8 * SIZE, 9 * SIZE, 8 * SIZE], {8 * SIZE: ones, 9 * SIZE: others})
+    stored, clusters = StoredRefcounts(image), 3 * per_block - 3
+    before = [chunk.values for chunk in stored.chunks(clusters)]
+    assert list(stored.note_ones(clusters))
+    source = image.source
+    assert isinstance(source, CountingSource)
+    reads = source.reads
+    after = [chunk.values for chunk in stored.chunks(clusters)]
+    # Pieces that are larger than a block hold others as well.
+    again = 0 if piece > per_block else per_block // piece
+    assert source.reads - reads == (again or 1)
+    assert np.concatenate([v for v in before if v is not None]).tolist() == (
+        np.concatenate([v for v in after if v is not None]).tolist()
+    )
+
+
 def test_reserved_bits_are_no_part_of_an_offset() -> None:
     image = image_of(4, [8 * SIZE | 0x1FF], {8 * SIZE: [7, 8]})
     assert StoredRefcounts(image).values_of(np.array([1, 0])).tolist() == [8, 7]
