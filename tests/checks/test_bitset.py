@@ -32,6 +32,17 @@ def test_it_holds_what_was_added(first: set[int], second: set[int]) -> None:
     assert [i for chunk in found.chunks() for i in chunk.tolist()] == sorted(held)
 
 
+@given(members, members, st.integers(0, SIZE))
+def test_members_of_a_set_of_another_size(first: set[int], second: set[int], size: int) -> None:
+    for into, of in ((SIZE, size), (size, SIZE)):
+        found, other = BitSet(into), BitSet(of)
+        found.add(indices(i for i in first if i < into))
+        other.add(indices(i for i in second if i < of))
+        found.include(other)
+        held = {i for i in first if i < into} | {i for i in second if i < min(into, of)}
+        assert np.flatnonzero(found.flags(0, into)).tolist() == sorted(held)
+
+
 @given(members, st.integers(0, 70))
 def test_the_smallest_members(values: set[int], limit: int) -> None:
     assert made_of(values).first(limit).tolist() == sorted(values)[:limit]

@@ -42,6 +42,15 @@ class BitSet:
         np.bitwise_or.at(self._bytes, indices >> 3, bits)
         self._ranks = None
 
+    def include(self, other: "BitSet") -> None:
+        """Put the members of another set into this one; those that are too large are left out."""
+        if other:
+            common = min(self.size, other.size)
+            whole = common >> 3
+            self._bytes[:whole] |= other._bytes[:whole]
+            self._ranks = None
+            self.add(np.flatnonzero(other.flags(whole << 3, common)) + (whole << 3))
+
     def store(self, first: int, flags: NDArray[np.bool_]) -> None:
         """Write the flags of the indices from ``first`` on, which is a multiple of 8.
 

@@ -34,8 +34,9 @@ _NO_BITS = np.uint64(0)
 _ALL_DATA = np.uint64(SUBCLUSTER_ALLOCATED_MASK)
 _ALL_ZERO = np.uint64(SUBCLUSTER_ZERO_MASK)
 _HALF = np.uint64(32)
-_COMPRESSED_FLAG = np.uint64(int(EntryFlag.COMPRESSED))
-_OFFSET = np.uint64(L2_OFFSET_MASK)
+# Of entries shifted by one, so that they have no COPIED flag.
+_COMPRESSED_FLAG = np.uint64(int(EntryFlag.COMPRESSED) << 1)
+_OFFSET = np.uint64(L2_OFFSET_MASK << 1)
 _SHIFTS = np.arange(32, dtype=np.uint64)
 _ONE = np.uint64(1)
 
@@ -91,17 +92,20 @@ class L2Decoder:
 
         None where it does not pay to decode these instead of every entry, or would be wrong.
         """
-        breaks = np.flatnonzero(raw[1:] - raw[:-1] != np.uint64(self._geometry.cluster_size))
+        # Without the COPIED flag, which says nothing of where data lies.
+        plain = raw << _ONE
+        step = np.uint64(self._geometry.cluster_size << 1)
+        breaks = np.flatnonzero(plain[1:] - plain[:-1] != step)
         if (len(breaks) + 1) * _WORTHWHILE_STRETCH > len(raw):
             return None
         heads = np.concatenate((np.zeros(1, dtype=np.int64), breaks + 1))
-        head, last = raw[heads], raw[np.append(breaks, len(raw) - 1)]
+        head, last = plain[heads], plain[np.append(breaks, len(raw) - 1)]
         # Only the offset may differ within a stretch, and all of its entries must be of one type.
         if (((head ^ last) & ~_OFFSET) | last & _COMPRESSED_FLAG).any():
             return None
         if ((head != last) & ((head & _OFFSET) == 0)).any():
             return None
-        return heads if int((last & _OFFSET).max()) < self._end else None
+        return heads if int((last & _OFFSET).max()) >> 1 < self._end else None
 
     def _stretches(self, first: int, raw: _U64, heads: _I64) -> ExtentBatch:
         """The extents of stretches that begin at some positions of the entries."""

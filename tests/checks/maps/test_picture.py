@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qcow2_dump.checks.checker import Checker
-from qcow2_dump.checks.maps import picture
+from qcow2_dump.checks.maps import host_classes, picture
 from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.picture import Picture, PictureMaker
 from qcow2_dump.checks.maps.runs import DAMAGED_BIT, ClassRuns
@@ -110,7 +110,11 @@ def test_pieces_of_data_are_listed_where_they_lie(count: int, tmp_path: Path) ->
     assert found.guest.fragmentation.data == count * _SIZE
 
 
-def test_a_long_piece_is_cut_where_its_owners_change(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cuts", [0, 1 << 22])
+def test_a_long_piece_is_cut_where_its_owners_change(
+    cuts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_classes, "_MOST_CUTS", cuts)
     content = {n: Data(1) for n in range(600)}
     shared = frozenset(range(300))
     spec = ImageSpec(

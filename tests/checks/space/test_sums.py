@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.checks.checker import Checker
-from qcow2_dump.checks.maps.host_map import map_host
+from qcow2_dump.checks.maps.host_map import HostMapper
 from qcow2_dump.checks.space.doubts import doubts_of
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.summing import sum_up
@@ -62,12 +62,9 @@ def _pictures_agree(survey: Survey, sums: SpaceSums) -> None:
     assert held[Kind.FREE] == parts[Part.FREE] + parts[Part.TAIL]
     for kind in set(Kind) - {Kind.COMPRESSED, Kind.FREE}:
         assert held[kind] == parts[Part[kind.name]]
-    drawn = map_host(
-        survey.stretches(),
-        size=space.length,
-        cluster_size=space.cluster_size,
-        most_runs=10**6,
-    )
+    mapper = HostMapper(space.length, space.cluster_size)
+    assert sum_up(survey, mapper.take) == sums
+    drawn = mapper.map(10**6)
     assert drawn.sums.tolist() == held
     assert drawn.damaged == survey.bytes_in(survey.damaged)
 

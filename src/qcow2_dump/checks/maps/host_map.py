@@ -1,6 +1,5 @@
 """The file from its start to its end: what each part of it is used for."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +7,9 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
 from qcow2_dump.checks.space.kinds import Kind
-from qcow2_dump.checks.space.stretches import Stretches
+from qcow2_dump.checks.space.stretches import Stretches, add_up
 
-__all__ = ["HostMap", "map_host"]
+__all__ = ["HostMap", "HostMapper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +26,34 @@ class HostMap:
     damaged: int
 
 
-def map_host(
-    pieces: Iterable[Stretches],
-    *,
-    size: int,
-    cluster_size: int,
-    most_runs: int,
-) -> HostMap:
-    """Gather the kinds of all clusters into runs; ``pieces`` as those of a `Survey`.
+class HostMapper:
+    """Gathers the kinds of all clusters of a file into runs.
 
-    ``size`` and ``cluster_size`` in bytes; the last cluster may be cut short.
+    ``size`` (of the file) and ``cluster_size`` are in bytes; the last cluster may be cut short.
     """
-    collector = RunCollector(cluster_size)
-    sums = np.zeros(len(Kind), dtype=np.int64)
-    hurt, last = 0, None
-    for last in pieces:
-        lengths = last.lengths * cluster_size
-        np.add.at(sums, last.kinds, lengths)
-        hurt += int(lengths[last.damaged].sum())
-        values = last.kinds | last.damaged.astype(np.uint8) * np.uint8(DAMAGED)
-        collector.add(last.lengths, values)
-    if last is not None:
-        missing = last.end * cluster_size - size
-        sums[last.kinds[-1]] -= missing
-        hurt -= missing * int(last.damaged[-1])
-    return HostMap(size, collector.runs(most_runs), sums, hurt)
+
+    def __init__(self, size: int, cluster_size: int) -> None:
+        self._size = size
+        self._cluster_size = cluster_size
+        self._collector = RunCollector(cluster_size)
+        self._sums = np.zeros(len(Kind), dtype=np.int64)
+        self._damaged = 0
+        self._last: Stretches | None = None
+
+    def take(self, stretches: Stretches) -> None:
+        """Add the next piece of the file."""
+        lengths = stretches.lengths
+        add_up(self._sums, stretches.kinds, lengths)
+        self._damaged += int(lengths[stretches.damaged].sum())
+        values = stretches.kinds | stretches.damaged.astype(np.uint8) * np.uint8(DAMAGED)
+        self._collector.add(lengths, values)
+        self._last = stretches
+
+    def map(self, most_runs: int) -> HostMap:
+        """The map, once all of the file was taken."""
+        sums, damaged = self._sums * self._cluster_size, self._damaged * self._cluster_size
+        if self._last is not None:
+            missing = self._last.end * self._cluster_size - self._size
+            sums[self._last.kinds[-1]] -= missing
+            damaged -= missing * int(self._last.damaged[-1])
+        return HostMap(self._size, self._collector.runs(most_runs), sums, damaged)

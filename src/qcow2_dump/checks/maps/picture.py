@@ -9,7 +9,7 @@ from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.maps.guest_map import GuestMap, map_guest
 from qcow2_dump.checks.maps.host_classes import HostClasses
-from qcow2_dump.checks.maps.host_map import HostMap, map_host
+from qcow2_dump.checks.maps.host_map import HostMap, HostMapper
 from qcow2_dump.checks.maps.structures import Structures, find_structures
 from qcow2_dump.checks.space.doubts import Doubt, doubts_of
 from qcow2_dump.checks.space.summing import sum_up
@@ -61,24 +61,21 @@ class PictureMaker:
     def picture(self) -> Picture:
         """The picture, when all has run; walks the active layer. Raises SourceError likewise."""
         image, space = self._facts.image, self._facts.space
-        host = map_host(
-            self._survey.stretches(),
-            size=space.length,
-            cluster_size=space.cluster_size,
-            most_runs=_MOST_RUNS,
-        )
+        host = HostMapper(space.length, space.cluster_size)
+        classes = HostClasses(self._survey)
+        sums = sum_up(self._survey, host.take, classes.take)
         guest = map_guest(
             image,
             trees_of(image)[0],
-            None if image.header.has_data_file else HostClasses(self._survey),
+            None if image.header.has_data_file else classes,
             most_runs=_MOST_RUNS,
             most_extents=_MOST_EXTENTS,
             limit=_walkable(self._facts),
         )
         structures = find_structures(self._facts, _MOST_STRUCTURES)
-        sums = sum_up(self._survey)
         doubts = doubts_of(self._survey, sums)
-        return Picture(sums, doubts, self._facts.trees, host, guest, structures)
+        runs = host.map(_MOST_RUNS)
+        return Picture(sums, doubts, self._facts.trees, runs, guest, structures)
 
 
 def _walkable(facts: CheckFacts) -> int | None:

@@ -31,11 +31,9 @@ def find_damage(facts: CheckFacts, low: BitSet, damaged: BitSet) -> Iterator[int
         if RULES[code].severity is Severity.CORRUPTION:
             _add_listed(facts, code, damaged)
     _add(facts, damaged, facts.tables.offset[(facts.tables.invalid + facts.tables.unaligned) > 0])
-    for chunk in low.chunks():
-        damaged.add(chunk[chunk < damaged.size])
+    damaged.include(low)
     if facts.log.places("cluster.shared") > len(facts.log.kept("cluster.shared")):
-        for chunk in facts.counted.shared.chunks():
-            damaged.add(chunk[chunk < damaged.size])
+        damaged.include(facts.counted.shared)
     if any(
         facts.log.tallies[code].places > len(facts.log.kept(code))
         for code in _TABLE_CODES & facts.log.tallies.keys()

@@ -1,11 +1,14 @@
 """Adds up a survey: which bytes of the file are what, and whose."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
-from qcow2_dump.checks.space.host_allocation import allocated_free_bytes
+from qcow2_dump.checks.space.host_allocation import FreeAllocation
 from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.stretches import Stretches, add_up
 from qcow2_dump.checks.space.sums import Part, SpaceSums, TreeSums
 from qcow2_dump.checks.space.survey import Survey
 from qcow2_dump.checks.space.users import Use, trees_in
@@ -32,11 +35,18 @@ _STATE, _CROWD, _L2 = int(Use.VM_STATE), int(Use.CROWD), int(Use.L2)
 _USES = _STRUCTURES | _STATE | _CROWD
 
 
-def sum_up(survey: Survey) -> SpaceSums:
-    """Add up a survey that has run. Raises SourceError when the image cannot be read."""
+def sum_up(survey: Survey, *others: Callable[[Stretches], None]) -> SpaceSums:
+    """Add up a survey that has run. Raises SourceError when the image cannot be read.
+
+    The ``others`` are given all stretches of the file, too, in pieces and in order.
+    """
+    totals, free = _Totals(survey), FreeAllocation(survey)
+    for stretches in survey.stretches():
+        for take in (totals.take, free.take, *others):
+            take(stretches)
+    totals.finish()
     under = survey.leaks.undercounted
     over = survey.leaks.overcounted
-    totals = _Totals(survey)
     of_codes = totals.of_codes
     over_codes, under_codes = _bytes_of_codes(survey, over), _bytes_of_codes(survey, under)
     stays = over_codes + under_codes
@@ -54,7 +64,7 @@ def sum_up(survey: Survey) -> SpaceSums:
     return SpaceSums(
         length=survey.space.length,
         parts=_parts(survey, totals),
-        allocated_free=allocated_free_bytes(survey),
+        allocated_free=free.bytes,
         trees=_trees(survey, of_codes, frees),
         crowded=crowded,
         overcounted=int(over_codes.sum()),
@@ -67,24 +77,34 @@ def sum_up(survey: Survey) -> SpaceSums:
 class _Totals:
     """The bytes of all clusters with each code (int64[codes]) and of each `Kind` (int64[kinds]).
 
-    ``behind`` is the cluster behind the last one that is not free.
+    ``behind`` is the cluster behind the last one that is not free. In clusters until all of the
+    file was taken and it is finished.
     """
 
     def __init__(self, survey: Survey) -> None:
         self.of_codes = np.zeros(len(survey.uses.users.masks), dtype=np.int64)
         self.of_kinds = np.zeros(len(Kind), dtype=np.int64)
         self.behind = 0
-        last = None
-        for last in survey.stretches():
-            lengths = last.lengths << survey.space.cluster_bits
-            np.add.at(self.of_codes, last.codes, lengths)
-            np.add.at(self.of_kinds, last.kinds, lengths)
-            used = np.flatnonzero(last.kinds != Kind.FREE)
-            if len(used):
-                self.behind = int(last.ends[used[-1]])
-        if last is not None:
-            self.of_codes[last.codes[-1]] -= survey.space.missing
-            self.of_kinds[last.kinds[-1]] -= survey.space.missing
+        self._space = survey.space
+        self._last: Stretches | None = None
+
+    def take(self, stretches: Stretches) -> None:
+        """Add the next piece of the file."""
+        lengths = stretches.lengths
+        add_up(self.of_codes, stretches.codes, lengths)
+        add_up(self.of_kinds, stretches.kinds, lengths)
+        used = np.flatnonzero(stretches.kinds != Kind.FREE)
+        if len(used):
+            self.behind = int(stretches.ends[used[-1]])
+        self._last = stretches
+
+    def finish(self) -> None:
+        """Turn clusters into bytes, of which the last cluster may have fewer."""
+        self.of_codes <<= self._space.cluster_bits
+        self.of_kinds <<= self._space.cluster_bits
+        if self._last is not None:
+            self.of_codes[self._last.codes[-1]] -= self._space.missing
+            self.of_kinds[self._last.kinds[-1]] -= self._space.missing
 
 
 def _bytes_of_codes(survey: Survey, chosen: BitSet) -> NDArray[np.int64]:
@@ -93,7 +113,8 @@ def _bytes_of_codes(survey: Survey, chosen: BitSet) -> NDArray[np.int64]:
     clusters, codes = survey.space.clusters, survey.uses.codes
     for chunk in chosen.chunks():
         inside = chunk[chunk < clusters]
-        np.add.at(found, codes[inside], survey.space.cluster_size)
+        sizes = np.full(len(inside), survey.space.cluster_size, dtype=np.int64)
+        add_up(found, codes[inside], sizes)
         if len(inside) and int(inside[-1]) == clusters - 1:
             found[codes[clusters - 1]] -= survey.space.missing
     return found

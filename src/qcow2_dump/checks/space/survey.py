@@ -11,7 +11,7 @@ from qcow2_dump.checks.space.cells import Cells
 from qcow2_dump.checks.space.damage import find_damage
 from qcow2_dump.checks.space.gathering import Gathering
 from qcow2_dump.checks.space.kinds import Kind, kinds_of
-from qcow2_dump.checks.space.stretches import Stretches, cut_where_any_changes
+from qcow2_dump.checks.space.stretches import Stretches, add_up, cut_where_any_changes
 from qcow2_dump.checks.space.use_map import UseMap
 from qcow2_dump.checks.space.users import NOBODY
 from qcow2_dump.checks.steps import Step
@@ -104,7 +104,8 @@ class Survey:
         found = np.zeros(len(Kind), dtype=np.int64)
         last = None
         for last in self.stretches():
-            np.add.at(found, last.kinds, last.lengths << self.space.cluster_bits)
+            add_up(found, last.kinds, last.lengths)
+        found <<= self.space.cluster_bits
         if last is not None:
             found[last.kinds[-1]] -= self.space.missing
         return found
