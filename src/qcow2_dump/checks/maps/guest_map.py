@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.maps.guest_class import GuestClass
-from qcow2_dump.checks.maps.host_classes import HostClasses
+from qcow2_dump.checks.maps.host_classes import ClassPieces, HostClasses
 from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.extents import NO_HOST, ExtentBatch, Runs, merge_runs
@@ -22,6 +22,7 @@ __all__ = ["Fragmentation", "GuestExtents", "GuestMap", "map_guest"]
 
 # Where a run may end: subclusters are never smaller than a sector.
 _UNIT = SECTOR_SIZE
+_UNIT_BITS = _UNIT.bit_length() - 1
 
 _HISTOGRAM = 64
 
@@ -144,8 +145,7 @@ class _Walk:
         self.end = batch.end
         guest = _OF_TYPE[batch.type]
         guest[batch.problem != MappingProblem.NONE] = GuestClass.UNREADABLE | DAMAGED
-        is_data = (guest == GuestClass.DATA) & (batch.host != NO_HOST)
-        data = np.flatnonzero(is_data)
+        data = np.flatnonzero((guest == GuestClass.DATA) & (batch.host != NO_HOST))
         if self._classes is None or not len(data):
             self._add(batch.length, guest)
             return
@@ -153,20 +153,11 @@ class _Walk:
         pieces = self._classes.pieces(
             host >> self._bits, (host + batch.length[data] - 1) >> self._bits
         )
-        if len(pieces.values) == len(data):
-            guest[data] = pieces.values
+        guest[data] = pieces.values
+        if len(pieces.more_values):
+            self._add(*_with_more_pieces(batch, data, guest, pieces, self._bits))
+        else:
             self._add(batch.length, guest)
-            return
-        number = np.ones(len(guest), dtype=np.int64)
-        number[data] = pieces.number
-        row = np.repeat(np.arange(len(guest)), number)
-        start, kind = batch.start[row], guest[row]
-        mapped = is_data[row]
-        kind[mapped] = pieces.values
-        # The first piece of a range begins with it, the others with a cluster.
-        within = (pieces.first << self._bits) - np.repeat(host, pieces.number)
-        start[mapped] += np.maximum(within, 0)
-        self._add(np.diff(start, append=self.end), kind)
 
     def leave_out(self, end: int) -> None:
         """The rest of the disk, up to a guest offset, is not looked at."""
@@ -201,9 +192,36 @@ class _Walk:
 
     def _add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs whose class is known: lengths in bytes."""
-        units = length // _UNIT
-        self.damaged += int(units[values >= DAMAGED].sum())
-        kinds = values & ~np.uint8(DAMAGED)
-        held = np.bincount(kinds, weights=units, minlength=len(GuestClass))
-        self.sums += held.astype(np.int64)
+        units = length >> _UNIT_BITS
+        held = np.bincount(values, weights=units, minlength=2 * DAMAGED).astype(np.int64)
+        held = held.reshape(2, DAMAGED)[:, : len(GuestClass)]
+        self.sums += held.sum(axis=0)
+        self.damaged += int(held[1].sum())
         self.collector.add(units, values)
+
+
+def _with_more_pieces(
+    batch: ExtentBatch,
+    data: NDArray[np.int64],
+    guest: NDArray[np.uint8],
+    pieces: ClassPieces,
+    cluster_bits: int,
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The lengths (bytes) and classes of extents of which those of ``data`` are cut in pieces.
+
+    ``guest`` are the classes with which the extents begin. Other pieces begin with a cluster.
+    """
+    more = np.zeros(len(guest), dtype=np.int64)
+    more[data] = pieces.more
+    # Each extent comes behind those before it and behind all of their pieces.
+    place = np.arange(len(guest)) + np.cumsum(more) - more
+    among = np.arange(1, len(pieces.more_values) + 1)
+    among += np.repeat(place[data] - np.cumsum(pieces.more) + pieces.more, pieces.more)
+    start = np.empty(len(guest) + len(among), dtype=np.int64)
+    start[place] = batch.start
+    start[among] = np.repeat(batch.start[data] - batch.host[data], pieces.more)
+    start[among] += pieces.more_clusters << cluster_bits
+    values = np.empty(len(start), dtype=np.uint8)
+    values[place] = guest
+    values[among] = pieces.more_values
+    return np.diff(start, append=batch.end), values

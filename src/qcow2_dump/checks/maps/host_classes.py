@@ -28,13 +28,15 @@ _MOST_CUTS = 1 << 22
 class ClassPieces(NamedTuple):
     """Ranges of clusters cut where their class may change.
 
-    ``number`` of pieces of each range (int64[ranges]), the ``first`` cluster of each piece (int64)
-    and its class (uint8), range by range.
+    ``values`` are the classes with which the ranges begin (uint8[ranges]), ``more`` says how many
+    further pieces each has (int64[ranges]). Of these, range by range, the first cluster (int64)
+    and the class (uint8).
     """
 
-    number: NDArray[np.int64]
-    first: NDArray[np.int64]
     values: NDArray[np.uint8]
+    more: NDArray[np.int64]
+    more_clusters: NDArray[np.int64]
+    more_values: NDArray[np.uint8]
 
 
 class HostClasses:
@@ -79,18 +81,13 @@ class HostClasses:
     def pieces(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> ClassPieces:
         """Cut ranges of clusters, which go from ``first`` to ``last``, both included (int64)."""
         if self._cuts is None:
-            number = last - first + 1
-            clusters = _counted_up(first, number)
-            return ClassPieces(number, clusters, self._of(clusters))
+            clusters = _counted_up(first + 1, last - first)
+            return ClassPieces(self._of(first), last - first, clusters, self._of(clusters))
         ranks, starts, values = self._cuts
-        low, high = ranks.of(first) - 1, ranks.of(last) - 1
-        number = high - low + 1
-        if len(first) == 0 or int(number.max()) == 1:
-            return ClassPieces(number, first, values[low])
-        at = _counted_up(low, number)
-        clusters = starts[at]
-        clusters[np.cumsum(number) - number] = first
-        return ClassPieces(number, clusters, values[at])
+        low = ranks.of(first) - 1
+        more = ranks.of(last) - 1 - low
+        at = _counted_up(low + 1, more)
+        return ClassPieces(values[low], more, starts[at], values[at])
 
     def _of(self, clusters: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The classes of some clusters: uint8[n]."""

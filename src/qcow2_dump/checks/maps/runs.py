@@ -4,7 +4,7 @@ A run keeps what most of it is, and which classes are in it at all, so that a si
 cluster is never lost in the crowd, however coarse the picture becomes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -20,8 +20,8 @@ DAMAGED_BIT = 15
 
 _CLASSES = 16
 
-# Runs that are collected before they are made coarser, which takes some hundred bytes each. A
-# quarter of them is left: more than any picture has, so that none becomes coarser than it must.
+# Runs that are collected before they are made coarser, which takes some hundred bytes each. Up to
+# half of them is left: far more than any picture has, so that none becomes coarser than it must.
 _MOST_COLLECTED = 1 << 19
 
 _ONE = np.uint16(1)
@@ -88,10 +88,17 @@ class RunCollector:
         self._pieces: list[ClassRuns] = []
         self._held = 0
         self._shift = 0
+        self._end = 0
 
     def add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs: lengths in cells, and their values, as `ClassRuns.plain` takes them."""
-        piece = ClassRuns.plain(self._cell_size, length, values).merged()
+        piece = ClassRuns.plain(self._cell_size, length, values)
+        start, self._end = self._end, self._end + int(length.sum())
+        # Made coarser at once where it can be, since many small pieces are quicker than a large one.
+        if self._shift and not (start | self._end) & ((1 << self._shift) - 1):
+            piece = piece.coarser(self._shift)
+            piece = replace(piece, cell_size=self._cell_size, length=piece.length << self._shift)
+        piece = piece.merged()
         self._pieces.append(piece)
         self._held += len(piece)
         if self._held > _MOST_COLLECTED:
@@ -105,14 +112,13 @@ class RunCollector:
     def _thin(self) -> None:
         """Make what is there coarser; it stays in cells of the first size."""
         runs = self._joined()
-        end = int(runs.length.sum())
         thin = runs.coarser(self._shift)
-        while len(thin) > _MOST_COLLECTED // 4:
-            shift = _least_shift(thin.length, _MOST_COLLECTED // 4)
+        while len(thin) > (most := _MOST_COLLECTED // 2):
+            shift = max(_least_shift(thin.length, most), (len(thin) // most).bit_length())
             self._shift += shift
             thin = thin.coarser(shift)
         length = thin.length << self._shift
-        length[-1] -= int(length.sum()) - end
+        length[-1] -= int(length.sum()) - self._end
         kept = ClassRuns(self._cell_size, length, thin.kind, thin.mask)
         self._pieces, self._held = [kept], len(kept)
 
@@ -128,12 +134,12 @@ class RunCollector:
 
 
 def _least_shift(length: NDArray[np.int64], most: int) -> int:
-    """The least shift, at least 1, after which there may be as few runs as that."""
+    """A shift, at least 1, below which there are certainly more runs than that."""
     exponent = np.frexp(length.astype(np.float64))[1] - 1
     # Longer than two cells, a run holds a whole one, and so is still a run of its own.
     at_least = np.cumsum(np.bincount(exponent, minlength=64)[::-1])[::-1]
     shift = 1
-    while shift < 62 and (at_least[shift + 1] > most or len(length) >> shift > most):
+    while shift < 62 and at_least[shift + 1] > most:
         shift += 1
     return shift
 
