@@ -31,6 +31,8 @@ class Run:
     """Calls that read, those that load the program among them; 0 where the system does not tell."""
     bytes_read: int = 0
     """What these calls delivered."""
+    page: int = 0
+    """Bytes of the page that it wrote, if that is what it does."""
 
 
 def measure(

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.floor import read_metadata
+from benchmarks.spec import CASES, is_page
 
 OURS = "qcow2-dump"
 FLOOR = "floor"
 PEER = "qemu-img check"
 WRITES = "write twice"
+REPORT = "report"
 SMALL_BUDGET = "192M"
 OURS_SMALL = f"qcow2-dump --memory {SMALL_BUDGET}"
 
@@ -36,6 +38,8 @@ class Program:
     """The page cache holds nothing of the image when it starts."""
     changes: Path | None = None
     """The copy of the image that it changes, made anew before each run."""
+    page: Path | None = None
+    """The page that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,10 @@ def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
         return [replace(check, cold=True), replace(floor, cold=True)]
     if case == "D-repair":
         return [check, *_repair(image, scratch)]
+    if is_page(case):
+        page = scratch / "page.html"
+        command = (*_TOOL, "report", str(image), "-o", str(page))
+        return [check, Program(REPORT, command, _VERDICTS, page=page)]
     return [check, floor, peer]
 
 
@@ -118,7 +126,12 @@ MEMORY_TARGET = 100_000_000
 CHECK_CASES = ("A", "B", "C", "D", "D-damaged", "E")
 """Cases of which the check is held to the memory target."""
 
-SIZED_CASES = (*CHECK_CASES, "D-repair")
+PAGE_TARGET = 3_000_000
+"""Bytes that the page about an image may have."""
+
+PAGE_CASES = tuple(filter(is_page, CASES))
+
+SIZED_CASES = (*CHECK_CASES, "D-repair", *PAGE_CASES)
 """Cases whose targets are stated for a disk of 2 TiB."""
 
 TARGETS = (
@@ -135,4 +148,5 @@ TARGETS = (
     Target("G", OURS, 2, "import numpy"),
     Target("G-start", "info", 8, "pass"),
     Target("G-start", "--help", 8, "pass"),
+    *(Target(case, REPORT, 2, OURS) for case in PAGE_CASES),
 )

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -185,7 +185,7 @@ def _once(program: Program, images: _Images, limit: float) -> Run:
     run = measure(program.command, output, program.statuses, allowed)
     if program.prints_totals:
         _verify(program, output, images.spec)
-    return run
+    return replace(run, page=program.page.stat().st_size) if program.page is not None else run
 
 
 def _verify(program: Program, output: Path, spec: ImageSpec) -> None:

@@ -103,12 +103,24 @@ CASES = {
     "F": "dump of a preallocated 64 GiB image",
     "G": "check of a 40 MiB image, where starting costs most",
     "G-start": "commands that do without numpy, on a 40 MiB image",
+    "A-page": "a page about A",
+    "B-page": "a page about B",
+    "D-damaged-page": "a page about D-damaged",
+    "E-page": "a page about E",
 }
+
+_PAGE = "-page"
+
+
+def is_page(case: str) -> bool:
+    """Whether a case makes a page of the report."""
+    return case.endswith(_PAGE)
 
 
 def image_of(case: str) -> str:
     """The case whose image a case uses."""
-    return {"D-cold": "D", "D-repair": "D-damaged", "G-start": "G"}.get(case, case)
+    others = {"D-cold": "D", "D-repair": "D-damaged", "G-start": "G"}
+    return others.get(case, case.removesuffix(_PAGE))
 
 
 def spec_of(case: str, size: int) -> ImageSpec:

@@ -11,7 +11,7 @@ import pytest
 import qcow2_dump
 from benchmarks import run as runner
 from benchmarks.measure import ProgramError, Run, measure
-from benchmarks.programs import FLOOR, OURS, PEER, Program
+from benchmarks.programs import FLOOR, OURS, PEER, REPORT, Program
 from benchmarks.results import CaseResult, plain, table, targets
 from benchmarks.sizes import format_size, parse_size
 from benchmarks.spec import FULL_SIZE
@@ -77,6 +77,24 @@ def test_targets_are_judged() -> None:
 
 def test_targets_are_stated_for_the_full_size_only() -> None:
     assert len(targets(results(0.7, size=FULL_SIZE // 32))) == 1
+
+
+@pytest.mark.parametrize(("size", "met"), [(2_900_000, "yes"), (3_100_000, "NO")])
+def test_pages_are_held_to_their_size_and_to_twice_the_check(size: int, met: str) -> None:
+    check = [Run(1.0, 1.0, 80_000_000)]
+    made = CaseResult("E-page", FULL_SIZE, {OURS: check, REPORT: [Run(1.9, 1.9, 0, page=size)]})
+    rows = targets([made])[1:]
+    assert [row[0] for row in rows] == ["E-page", "E-page"]
+    assert [row[-1] for row in rows] == ["yes", met]
+
+
+def test_the_page_of_a_case_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.run.describe", lambda: {"cores": "2"})
+    arguments = ["--case", "D-damaged-page", "--size", "1G", "--runs", "1"]
+    assert runner.main([*arguments, "--results", str(tmp_path)]) == 0
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    assert list(case["runs"]) == [OURS, REPORT]
+    assert case["runs"][REPORT][0]["page"] > 100_000
 
 
 def test_a_whole_benchmark(
