@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from qcow2_dump.plan.model import Plan
     from qcow2_dump.planners.proposal import Proposal
 
-    __version__: str
+# The only place of it: asking what is installed would cost as much time as a small check.
+__version__ = "0.1.0"
 
 __all__ = [
     "RULES",
@@ -142,13 +143,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("qcow2-dump")
-        except PackageNotFoundError:  # run from a checkout
-            return "0+not-installed"
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

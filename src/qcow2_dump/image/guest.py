@@ -21,8 +21,8 @@ from qcow2_dump.ondisk.mapping import ClusterType
 
 __all__ = ["tree_extents"]
 
-# L2 entries decoded at a time, and L1 entries held at a time: 512 KiB and 1 MiB.
-_BATCH_ENTRIES = 1 << 16
+# L2 entries decoded at a time, and L1 entries held at a time: 1 MiB each.
+_BATCH_ENTRIES = 1 << 17
 _L1_ENTRIES = 1 << 17
 
 

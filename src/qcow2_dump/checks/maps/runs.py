@@ -94,7 +94,7 @@ class RunCollector:
         """Add runs: lengths in cells, and their values, as `ClassRuns.plain` takes them."""
         piece = ClassRuns.plain(self._cell_size, length, values)
         start, self._end = self._end, self._end + int(length.sum())
-        # Made coarser at once where it can be, since many small pieces are quicker than a large one.
+        # Made coarser at once where it can be: small pieces are quicker than a large one.
         if self._shift and not (start | self._end) & ((1 << self._shift) - 1):
             piece = piece.coarser(self._shift)
             piece = replace(piece, cell_size=self._cell_size, length=piece.length << self._shift)
@@ -184,17 +184,25 @@ def _largest(
     cell, first, last = groups
     before = (cell << shift) - start[first]
     behind = np.minimum(runs.length[last], ((cell + 1) << shift) - start[last])
-    best = np.zeros(len(cell), dtype=np.uint8)
-    most = np.zeros(len(cell), dtype=np.int64)
-    for kind in np.flatnonzero(np.bincount(runs.kind)).tolist():
+    number = np.bincount(runs.kind)
+    # The most frequent class has what the others leave, which spares adding it up.
+    rest = int(number.argmax())
+    shares = {rest: start[last] + behind - (cell << shift)}
+    for kind in np.flatnonzero(number).tolist():
+        if kind == rest:
+            continue
         is_kind = runs.kind == kind
         length = runs.length * is_kind
         below = np.cumsum(length) - length
         share = below[last] - below[first]
         share += behind * is_kind[last] - before * is_kind[first]
-        larger = share > most
-        best[larger] = kind
-        np.maximum(most, share, out=most)
+        shares[kind] = share
+        shares[rest] -= share
+    best = np.zeros(len(cell), dtype=np.uint8)
+    most = np.zeros(len(cell), dtype=np.int64)
+    for kind in sorted(shares):
+        best[shares[kind] > most] = kind
+        np.maximum(most, shares[kind], out=most)
     return best
 
 

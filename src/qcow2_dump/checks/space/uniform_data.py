@@ -78,9 +78,9 @@ def _accounts_for_all(
     """
     number = 0
     for _, data, counts in _data(facts, uses):
-        if (counts[data] != user.references).any():
-            return False
         number += int(np.count_nonzero(data))
+        if (data & (counts != user.references)).any():
+            return False
     tables = facts.tables
     expected = int((tables.weight[mapping] * tables.used[mapping]).sum())
     return number * user.references == expected
