@@ -38,7 +38,7 @@ def test_members_of_a_set_of_another_size(first: set[int], second: set[int], siz
         found, other = BitSet(into), BitSet(of)
         found.add(indices(i for i in first if i < into))
         other.add(indices(i for i in second if i < of))
-        found.include(other)
+        found.update(other)
         held = {i for i in first if i < into} | {i for i in second if i < min(into, of)}
         assert np.flatnonzero(found.flags(0, into)).tolist() == sorted(held)
 

@@ -42,7 +42,7 @@ class BitSet:
         np.bitwise_or.at(self._bytes, indices >> 3, bits)
         self._ranks = None
 
-    def include(self, other: "BitSet") -> None:
+    def update(self, other: "BitSet") -> None:
         """Put the members of another set into this one; those that are too large are left out."""
         if other:
             common = min(self.size, other.size)

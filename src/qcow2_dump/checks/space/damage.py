@@ -31,9 +31,9 @@ def find_damage(facts: CheckFacts, low: BitSet, damaged: BitSet) -> Iterator[int
         if RULES[code].severity is Severity.CORRUPTION:
             _add_listed(facts, code, damaged)
     _add(facts, damaged, facts.tables.offset[(facts.tables.invalid + facts.tables.unaligned) > 0])
-    damaged.include(low)
+    damaged.update(low)
     if facts.log.places("cluster.shared") > len(facts.log.kept("cluster.shared")):
-        damaged.include(facts.counted.shared)
+        damaged.update(facts.counted.shared)
     if any(
         facts.log.tallies[code].places > len(facts.log.kept(code))
         for code in _TABLE_CODES & facts.log.tallies.keys()
