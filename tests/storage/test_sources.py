@@ -88,28 +88,8 @@ class TestFile(SourceContract):
         self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = os.preadv
-        monkeypatch.setattr(os, "preadv", lambda fd, b, *where: whole(fd, [b[0][:7]], *where))
+        monkeypatch.setattr(os, "preadv", lambda fd, b, at: whole(fd, [b[0][:7]], at))
         assert source.read(1, 100) == CONTENT[1:101]
-
-    def test_reads_are_announced_once_one_had_to_wait(
-        self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        whole, announced, waits = os.preadv, list[int](), [False]
-
-        def read(fd: int, buffers: list[memoryview], at: int, flags: int = 0) -> int:
-            if flags and waits[0]:
-                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-            return whole(fd, buffers, at)
-
-        monkeypatch.setattr(os, "preadv", read)
-        monkeypatch.setattr(os, "posix_fadvise", lambda _fd, at, *_: announced.append(at))
-        assert source.read(0, 9) == CONTENT[:9]
-        source.will_need([16], 8)
-        assert announced == []
-        waits[0] = True
-        assert source.read(1, 9) == CONTENT[1:10]
-        source.will_need([32], 8)
-        assert announced == [32]
 
     def test_an_error_of_the_system_names_the_offset(
         self, source: ByteSource, monkeypatch: pytest.MonkeyPatch

@@ -25,8 +25,6 @@ class OpenFile(ByteSource):
         self.name = os.fspath(path)
         self._fd = _opened(self.name, access)
         try:
-            # Whether all that was read so far was in the page cache.
-            self._is_cached = hasattr(os, "RWF_NOWAIT")
             self._is_regular = _is_regular(self._fd, self.name)
             self._opened = self._stamp()
             self.size = self._end()
@@ -38,14 +36,9 @@ class OpenFile(ByteSource):
         """Read from ``offset`` bytes on until the buffer is full or the file ends."""
         done = 0
         while done < len(buffer):
-            flags = os.RWF_NOWAIT if self._is_cached else 0
             try:
-                got = os.preadv(self._fd, [buffer[done:]], offset + done, flags)
+                got = os.preadv(self._fd, [buffer[done:]], offset + done)
             except OSError as error:
-                if self._is_cached:
-                    # Not in the cache, or a file system that cannot tell: wait for it.
-                    self._is_cached = False
-                    continue
                 reason = f"cannot read at offset {offset + done:#x}: {error.strerror}"
                 raise SourceError(error.errno or errno.EIO, reason, self.name) from error
             if got == 0:
@@ -54,8 +47,8 @@ class OpenFile(ByteSource):
         return done
 
     def will_need(self, offsets: Sequence[int], length: int) -> None:
-        """Have the system begin to read, where it can be asked to and has to read at all."""
-        if self._is_cached or not hasattr(os, "posix_fadvise"):
+        """Have the system begin to read, where it can be asked to."""
+        if not hasattr(os, "posix_fadvise"):
             return
         first = 0
         for at in range(1, len(offsets) + 1):
