@@ -47,6 +47,8 @@ Unfound = Callable[[str], None]
 """Told the path of an undo file that no later run finds by itself, before anything is written."""
 
 _PIECE = 1 << 20
+# What the system holds of a file it forgets in pages of its own, which are no larger.
+_WINDOW = 4 << 20
 
 
 class OpenedFile:
@@ -78,23 +80,30 @@ class OpenedFile:
         return Image(self.source, resolver)
 
     def read_back(self, plan: Plan) -> None:
-        """Compare what a plan wrote with what is there. Raises SourceError."""
-        fd = self.source.fileno()
-        if hasattr(os, "posix_fadvise"):
-            # What is read shall come from the disk and not from memory.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        """Compare what a plan wrote with what is there, on the disk. Raises SourceError."""
         wanted = OverlaySource(self.source, plan)
         # Made once: the system maps large arrays anew each time, which takes longer than to read.
         expected, found = bytearray(_PIECE), bytearray(_PIECE)
+        forgotten = 0
         for start, end in wanted.written():
-            for offset in range(start, end, _PIECE):
-                length = min(_PIECE, end - offset)
+            for offset in (start, *range((start // _PIECE + 1) * _PIECE, end, _PIECE)):
+                if offset >= forgotten:
+                    # What is read shall come from the disk and not from memory.
+                    self.source.forget(offset // _WINDOW * _WINDOW, _WINDOW)
+                    forgotten = (offset // _WINDOW + 1) * _WINDOW
+                length = min((offset // _PIECE + 1) * _PIECE, end) - offset
                 wanted.read_into(offset, memoryview(expected)[:length])
                 self.source.read_into(offset, memoryview(found)[:length])
-                # Behind a short piece lies what was equal before.
-                if expected != found:
+                if _differ(expected, found, length):
                     reason = f"what was written at {offset:#x} reads differently"
                     raise SourceError(None, reason, self.source.name)
+
+
+def _differ(one: bytearray, other: bytearray, length: int) -> bool:
+    """Whether the first bytes of two arrays differ; of all of them no copies are made."""
+    if length == len(one):
+        return one != other
+    return one[:length] != other[:length]
 
 
 def carry_out(

@@ -58,6 +58,15 @@ class OpenFile(ByteSource):
                     os.posix_fadvise(self._fd, offsets[first], span, os.POSIX_FADV_WILLNEED)
                 first = at
 
+    def forget(self, offset: int, length: int) -> None:
+        """Have the system read a range from the disk the next time, where it can be asked to.
+
+        What of it was written must be on the disk.
+        """
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
+
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The parts of a range that the file system says hold data."""
         end = min(end, self.size)
