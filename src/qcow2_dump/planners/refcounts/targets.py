@@ -18,20 +18,23 @@ __all__ = ["RefcountTargets", "Stretch"]
 
 _I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
+_Unsigned = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The clusters from ``first`` on: arrays of one length (uint64).
+    """The refcounts of the clusters from ``first`` on: unsigned arrays as narrow as they can be.
 
-    ``stored`` as the image has them, ``counted`` the references as drafted, ``target`` what the
-    refcounts are to be, as far as a refcount can hold it.
+    ``stored`` as the image has them, ``target`` what they are to be, as far as a refcount can hold
+    it. At the positions ``differing`` (int64, ascending) what is stored is not the number of the
+    references as drafted, which is ``counted`` (uint64) there.
     """
 
     first: int
-    stored: _U64
+    stored: _Unsigned
+    target: _Unsigned
+    differing: _I64
     counted: _U64
-    target: _U64
 
 
 class RefcountTargets:
@@ -50,6 +53,7 @@ class RefcountTargets:
         self._policy = policy
         self._in_doubt: bool | None = None
         self._maximum = found.image.geometry.refcount_max
+        self._width = np.min_scalar_type(self._maximum)
         self.changes: dict[int, int] = {}
         self.replaced: set[int] = set()
         self._changed = np.zeros(0, dtype=np.int64)
@@ -89,10 +93,8 @@ class RefcountTargets:
     def any_referenced(self, first: int, end: int, step: int) -> NDArray[np.bool_]:
         """Which parts of a stretch, of ``step`` clusters, have any reference as drafted: bool."""
         starts = np.arange(0, end - first, step)
-        counts = self._drafted.facts.references.counts[first:end]
-        if self._changes_within(first, end) or len(counts) < end - first:
-            counts = self.counted(first, end)
-        elif not any_counts(counts):
+        counts = self._references(first, end)
+        if not any_counts(counts):
             # Nearly all of a file that is full of holes: seen sooner than searched.
             return np.zeros(len(starts), dtype=np.bool_)
         flags: NDArray[np.bool_] = np.maximum.reduceat(counts, starts) != 0
@@ -119,14 +121,22 @@ class RefcountTargets:
 
     def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
         """The targets of the clusters from ``first`` on, given what is stored."""
-        references = self.counted(first, first + len(stored))
-        held = stored.astype(np.uint64)
-        target = held.copy()
+        stored = stored.astype(self._width, copy=False)
+        target = stored.copy()
+        references = self._references(first, first + len(stored))
         # Nearly all are what they should be.
-        at = np.flatnonzero(held != references)
+        at = np.flatnonzero(stored != references)
+        counted = references[at].astype(np.uint64)
         if len(at):
-            target[at] = self._targets_of(at + first, held[at], references[at])
-        return Stretch(first, held, references, target)
+            target[at] = self._targets_of(at + first, stored[at].astype(np.uint64), counted)
+        return Stretch(first, stored, target, at, counted)
+
+    def _references(self, first: int, end: int) -> _Unsigned:
+        """As `counted`, in whatever width they are at hand."""
+        counts = self._drafted.facts.references.counts[first:end]
+        if self._changes_within(first, end) or len(counts) < end - first:
+            return self.counted(first, end)
+        return counts
 
     def _targets_of(self, clusters: _I64, held: _U64, references: _U64) -> _U64:
         """The targets of some clusters, given what is stored and how often they are referred to."""

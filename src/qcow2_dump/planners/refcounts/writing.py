@@ -16,11 +16,11 @@ from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.refcounts.blocks import BlockLayout, lay_out_blocks
-from qcow2_dump.planners.refcounts.targets import RefcountTargets
+from qcow2_dump.planners.refcounts.targets import RefcountTargets, Stretch
 
 __all__ = ["FinalRefcounts", "plan_refcounts"]
 
-_U64 = NDArray[np.uint64]
+_Unsigned = NDArray[np.unsignedinteger]
 
 # Refcounts that are worked on together, at most.
 _PIECE = 1 << 17
@@ -141,14 +141,13 @@ class _Writer:
         offset = self._layout.offset_of(index)
         if offset is None:
             # Nowhere to write to: what is stored is what stays.
-            self._note(first, stretch.stored, stretch.counted)
+            self._note(stretch, stretch.stored)
             return
         target = stretch.target
         at = offset + within * self._geometry.refcount_bits // 8
         place = Field("refcount_block", offset, self._geometry.refcount_bits, within)
-        changed = np.flatnonzero(target != stretch.stored)
-        raised = int(np.count_nonzero(target[changed] > stretch.stored[changed]))
-        lowered = len(changed) - raised
+        was, will = stretch.stored[stretch.differing], target[stretch.differing]
+        raised, lowered = (int(np.count_nonzero(flags)) for flags in (will > was, will < was))
         if index in self._layout.made or raised:
             new = index in self._layout.made
             stage, reason = (
@@ -159,18 +158,17 @@ class _Writer:
             self._put(Stage.LOWER, at, target, place, "refcount.lower")
         self.final.raised += raised
         self.final.lowered += lowered
-        self._note(first, target, stretch.counted)
+        self._note(stretch, target)
 
-    def _note(self, first: int, target: _U64, counted: _U64) -> None:
-        ones = target == 1
-        self.final.one.store(first, ones)
-        differing = target != counted
-        # There are few, and the sets take no room before there are any.
-        if differing.any():
-            self.final.unsure.store(first, ones & differing)
-            self.final.kept.store(first, target > counted)
+    def _note(self, stretch: Stretch, final: _Unsigned) -> None:
+        """Note what refcounts some clusters will have."""
+        self.final.one.store(stretch.first, final == 1)
+        # Of these there are few, and the sets take no room before there are any.
+        at, counted = stretch.differing, stretch.counted
+        self.final.unsure.add(at[(final[at] == 1) & (counted != 1)] + stretch.first)
+        self.final.kept.add(at[final[at] > counted] + stretch.first)
 
-    def _put(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
+    def _put(self, stage: Stage, at: int, values: _Unsigned, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
         mask = None
         if spare := len(values) * self._geometry.refcount_bits % 8:
