@@ -130,18 +130,24 @@ def _do(step: Step, target: Target) -> None:
         target.resize(step.new)
         target.sync()
     else:
-        _check_old(step, target)
+        expected = _check_old(step, target)
+        if step.length <= _PIECE:
+            target.write_at(step.offset, step.new.read_over(step.old, expected))
+            return
         for start in range(0, step.length, _PIECE):
             target.write_at(step.offset + start, step.new.read(start, _PIECE))
 
 
-def _check_old(write: Write, source: Readable) -> None:
+def _check_old(write: Write, source: Readable) -> bytes:
+    """Compare what is there with what the plan expects; returns the last piece of it."""
+    expected = b""
     for start in range(0, write.length, _PIECE):
         expected = write.old.read(start, _PIECE)
         if source.read(write.offset + start, len(expected)) != expected:
             raise StalePlanError(
                 f"the bytes at offset {write.offset + start:#x} are no longer those of the plan"
             )
+    return expected
 
 
 def _check_resize(step: Resize, running: OverlaySource, *, can_grow: bool) -> None:

@@ -195,6 +195,15 @@ class Blob:
         whole = patch.start % WORD == 0 and self.length % WORD == 0
         return patch.within(0, self.length) if whole and self.length == other.length else None
 
+    def read_over(self, other: "Blob", data: bytes) -> bytes | bytearray:
+        """All bytes, given those of another blob: quicker where little of them differs."""
+        words = self.words_over(other)
+        if words is None:
+            return self.read()
+        buffer = bytearray(data)
+        np.frombuffer(buffer, _VALUE)[words[0]] = words[1]
+        return buffer
+
     def cut(self, start: int, length: int) -> "Blob":
         """A part of these bytes."""
         if start == 0 and length == self.length:
