@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qcow2_dump.plan import spool as spool_module
 from qcow2_dump.plan.spool import Blob, Spool, differing_words
 
-LENGTH = 512
+LENGTH = 4096
 
 
 def changed(data: bytes, places: list[int]) -> bytes:
@@ -83,6 +83,24 @@ def test_what_differs_much_or_often_is_kept_whole() -> None:
         blob, held = spool.put_over(blob, held, new), new
         assert len(blob.patches) <= 4
         assert blob.read() == new
+
+
+def test_what_is_short_is_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "_SHORTEST_PATCHED", 4096)
+    spool = Spool()
+    for length, patches in ((4088, 0), (4096, 1)):
+        old = os.urandom(length)
+        new = changed(old, [80])
+        base = spool.put(old)
+        at = np.array([10])
+        words = np.frombuffer(new, "<u8")[at]
+        for over in (
+            spool.put_over(base, old, new),
+            spool.put_words(base, at, words),
+            spool.put_words(base, at, words, old),
+        ):
+            assert len(over.patches) == patches
+            assert over.read() == new
 
 
 def test_what_lies_over_zeros_is_not_zeros() -> None:

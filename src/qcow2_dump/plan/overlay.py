@@ -43,10 +43,17 @@ class OverlaySource(ByteSource):
         if not blob.length:
             return
         first, last, kept = self._cut(offset, end)
-        kept.append((offset, blob))
-        kept.sort(key=lambda stretch: stretch[0])
-        self._starts[first:last] = [start for start, _ in kept]
-        self._blobs[first:last] = [held for _, held in kept]
+        if kept:
+            kept.append((offset, blob))
+            kept.sort(key=lambda stretch: stretch[0])
+            self._starts[first:last] = [start for start, _ in kept]
+            self._blobs[first:last] = [held for _, held in kept]
+        elif first == last:
+            self._starts.insert(first, offset)
+            self._blobs.insert(first, blob)
+        else:
+            self._starts[first:last] = [offset]
+            self._blobs[first:last] = [blob]
         self.size = max(self.size, end)
 
     def resize(self, size: int) -> None:
@@ -62,9 +69,13 @@ class OverlaySource(ByteSource):
         """Read from the writes where there are any, from the source below elsewhere."""
         length = max(0, min(len(buffer), self.size - offset))
         end = offset + length
+        touching = self.stretches(offset, end)
+        if not touching:
+            self._read_below(offset, buffer[:length])
+            return length
         parts = [
             (start, blob, max(start, offset), min(start + blob.length, end))
-            for start, blob in self.stretches(offset, end)
+            for start, blob in touching
         ]
         if sum(high - low for _, _, low, high in parts) < length:
             self._read_below(offset, buffer[:length])
@@ -95,6 +106,8 @@ class OverlaySource(ByteSource):
     def stretches(self, start: int, end: int) -> list[tuple[int, Blob]]:
         """The disjoint writes that touch a range: their offsets, ascending, and their bytes."""
         first, last = self._touched(start, end)
+        if first == last:
+            return []
         return list(zip(self._starts[first:last], self._blobs[first:last], strict=True))
 
     def data_ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,9 @@ _INDEX = np.dtype("<u4")
 _VALUE = np.dtype("<u8")
 # Where more of the words differ, all bytes are kept: they are read sooner than put together.
 _MOST_DIFFERING = 1 / 4
-# What is read piece by piece must not have all its words looked at for each piece.
+# Words of less are not worth the trouble, and what is read piece by piece must not have all its
+# words looked at for each piece.
+_SHORTEST_PATCHED = 4 << 10
 _LONGEST_PATCHED = 2 << 20
 # What was changed so often before is not looked for under all of it.
 _MOST_PATCHES = 4
@@ -50,21 +52,32 @@ class Spool:
         """
         if len(old) % WORD or not any_bits(new):
             return self.put(new)
+        if old == new:
+            return base
+        if len(old) < _SHORTEST_PATCHED:
+            return self.put(new)
         at = differing_words(old, new)
         if not _is_worth_it(base, at):
             return self.put(new)
         return self.put_words(base, at, np.frombuffer(new, _VALUE)[at])
 
-    def put_words(self, base: "Blob", at: NDArray[np.int64], words: NDArray[np.uint64]) -> "Blob":
+    def put_words(
+        self,
+        base: "Blob",
+        at: NDArray[np.int64],
+        words: NDArray[np.uint64],
+        old: bytes | None = None,
+    ) -> "Blob":
         """Put aside what ``base`` becomes by some other words of 8 bytes.
 
         ``at`` are their numbers in it (int64[n]), ascending; ``words`` their bytes as a
-        little-endian number each (uint64[n]). Raises as `put`.
+        little-endian number each (uint64[n]). ``old`` are the bytes of ``base``, where they are at
+        hand. Raises as `put`.
         """
         if not len(at):
             return base
         if not _is_worth_it(base, at):
-            whole = bytearray(base.read())
+            whole = bytearray(base.read() if old is None else old)
             np.frombuffer(whole, _VALUE, base.length // WORD)[at] = words
             return self.put(whole)
         packed = at.astype(_INDEX).tobytes() + words.astype(_VALUE).tobytes()
@@ -228,8 +241,10 @@ def differing_words(one: bytes, other: bytes) -> NDArray[np.int64]:
 
 def _is_worth_it(base: Blob, at: NDArray[np.int64]) -> bool:
     """Whether words of a blob are better kept by themselves than all of its bytes."""
+    if not _SHORTEST_PATCHED <= base.length <= _LONGEST_PATCHED:
+        return False
     few = len(at) <= base.length // WORD * _MOST_DIFFERING
-    return few and base.length <= _LONGEST_PATCHED and len(base.patches) < _MOST_PATCHES
+    return few and len(base.patches) < _MOST_PATCHES
 
 
 def _write(file: BinaryIO, data: bytes | bytearray | memoryview, at: int) -> None:

@@ -178,7 +178,7 @@ class Draft:
         change = None
         if len(at):
             held = self._blob_of(offset, before)
-            result = self._spool.put_words(held, at, after)
+            result = self._spool.put_words(held, at, after, before)
             change = _change_of_words(offset, field, (held, result), at)
         nothing = Blob.zeros(length)
         mask = self._spool.put_words(nothing, words.at, bits)
