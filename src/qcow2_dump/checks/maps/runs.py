@@ -21,8 +21,8 @@ DAMAGED_BIT = 15
 _CLASSES = 16
 
 # Runs that are collected before they are made coarser, which takes some hundred bytes each. Up to
-# half of them is left: far more than any picture has, so that none becomes coarser than it must.
-_MOST_COLLECTED = 1 << 19
+# half of them is left: more than any picture has, so that none becomes coarser than it must.
+_MOST_COLLECTED = 1 << 18
 
 _ONE = np.uint16(1)
 
@@ -152,18 +152,21 @@ def _coarser(
     start = end - runs.length
     within = (1 << shift) - 1
     # The runs that begin inside of a cell: each shares it with the one before.
-    inner = np.flatnonzero(start & within)
+    inner = np.flatnonzero((start & within) != 0)
     cell = start[inner] >> shift
     heads = np.flatnonzero(np.append(True, cell[1:] != cell[:-1])[: len(cell)])
     tails = np.append(heads[1:], len(cell))[: len(heads)] - 1
     groups = _Groups(cell[heads], inner[heads] - 1, inner[tails])
-    filled_from = (start + within) >> shift
-    filled = (end >> shift) - filled_from
-    # The last cell may be cut short.
-    filled[-1] += bool(end[-1] & within) and start[-1] <= end[-1] & ~within
-    alone = np.flatnonzero(filled > 0)
-    order = np.argsort(np.concatenate((filled_from[alone], groups.cell)), kind="stable")
-    length = np.concatenate((filled[alone], np.ones(len(heads), dtype=np.int64)))
+    # The last cell may be cut short, and then is as good as a whole one.
+    if start[-1] <= end[-1] & ~within:
+        end[-1] = (end[-1] + within) & ~within
+    alone = np.flatnonzero(end - start > within)
+    filled_from = (start[alone] + within) >> shift
+    filled = (end[alone] >> shift) - filled_from
+    some = filled > 0
+    alone, filled_from, filled = alone[some], filled_from[some], filled[some]
+    order = np.argsort(np.concatenate((filled_from, groups.cell)), kind="stable")
+    length = np.concatenate((filled, np.ones(len(heads), dtype=np.int64)))
     kind = np.concatenate((runs.kind[alone], _largest(runs, start, groups, shift)))
     mask = np.concatenate((runs.mask[alone], _all_of(runs.mask, groups)))
     return length[order], kind[order], mask[order]
