@@ -188,8 +188,7 @@ def _inside_limits(facts: CheckFacts) -> NDArray[np.int64]:
     """How many entries of each table lie inside the virtual disk of some tree: int64[tables]."""
     tables, geometry = facts.tables, facts.image.geometry
     inside = np.zeros(len(tables), dtype=np.int64)
-    table_of_slot = np.zeros(len(facts.slots), dtype=np.int64)
-    table_of_slot[tables.slot_order] = np.repeat(np.arange(len(tables)), np.diff(tables.slot_start))
+    table_of_slot = tables.of_slots()
     budget = _LIMIT_BUDGET
     distinct = {
         (tree.l1_offset, tree.l1_size, tree.disk_size, tree.holds_vm_state): tree
