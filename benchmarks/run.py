@@ -13,6 +13,7 @@ result, and the benchmark fails.
 import argparse
 import compileall
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from benchmarks.machine import describe
 from benchmarks.measure import ProgramError, Run, empty_cache, measure
-from benchmarks.programs import Program, curve_programs, output_of, programs_of
-from benchmarks.results import CaseResult, curve_table, markdown, plain, table, targets
+from benchmarks.programs import CHECK_CASES, Program, curve_programs, output_of, programs_of
+from benchmarks.results import (
+    CaseResult,
+    curve_table,
+    markdown,
+    phase_table,
+    plain,
+    table,
+    targets,
+)
 from benchmarks.sizes import format_size, parse_size
 from benchmarks.spec import CASES, CURVE, ImageSpec, curve_up_to, image_of, spec_of
 
@@ -115,9 +125,23 @@ def _run_case(case: str, directory: Path, options: argparse.Namespace) -> CaseRe
             for program in programs_of(case, image, scratch)
             if not options.only or program.name in options.only
         ]
-        return _rounds(
-            CaseResult(case, spec.size), programs, _Images(image, spec, scratch), options
-        )
+        images = _Images(image, spec, scratch)
+        result = _rounds(CaseResult(case, spec.size), programs, images, options)
+        if case in CHECK_CASES and not options.only:
+            result.phases.update(_phases(image, options.runs))
+        return result
+
+
+def _phases(image: Path, rounds: int) -> dict[str, float]:
+    """The median processor time of each stage of a check, in seconds."""
+    command = [sys.executable, "-m", "benchmarks.phases", str(image)]
+    # As the program itself has it: no threads that it does not need.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    runs = [
+        json.loads(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
+        for _ in range(rounds)
+    ]
+    return {stage: median(run[stage] for run in runs) for stage in runs[0]}
 
 
 def _run_point(name: str, directory: Path, options: argparse.Namespace) -> CaseResult:
@@ -217,6 +241,7 @@ def _with_earlier(
                 case["case"],
                 case["size"],
                 {name: [Run(**run) for run in runs] for name, runs in case["runs"].items()},
+                case["phases"],
             )
             for case in document[kind]
         }
@@ -232,7 +257,7 @@ def _report(
 ) -> None:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     judged = targets(results)
-    for rows in (table(results), judged, curve_table(curve)):
+    for rows in (table(results), judged, phase_table(results), curve_table(curve)):
         if len(rows) > 1:
             print(f"\n{plain(rows)}")
     options.results.mkdir(parents=True, exist_ok=True)

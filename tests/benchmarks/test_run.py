@@ -12,7 +12,7 @@ import qcow2_dump
 from benchmarks import run as runner
 from benchmarks.measure import ProgramError, Run, measure
 from benchmarks.programs import FLOOR, OURS, PEER, REPORT, Program
-from benchmarks.results import CaseResult, plain, table, targets
+from benchmarks.results import CaseResult, phase_table, plain, table, targets
 from benchmarks.sizes import format_size, parse_size
 from benchmarks.spec import FULL_SIZE
 
@@ -174,6 +174,27 @@ def test_the_other_cases_keep_their_results(
 )
 def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+def test_the_stages_of_a_check_stand_side_by_side() -> None:
+    sound = CaseResult("D", 1, phases={"start": 0.1, "tables": 0.0204, "triage": 0.0})
+    damaged = CaseResult(
+        "D-damaged", 1, phases={"start": 0.1, "tables": 0.03, "owners": 0.5, "triage": 0.2}
+    )
+    assert phase_table([sound, CaseResult("G", 1), damaged]) == [
+        ("case", "start", "tables", "owners", "triage"),
+        ("D", "100", "20", "", "0"),
+        ("D-damaged", "100", "30", "500", "200"),
+    ]
+
+
+def test_a_check_is_timed_by_stages(tmp_path: Path) -> None:
+    options = ["--case", "D-damaged", "--size", "8M", "--runs", "1", "--results", str(tmp_path)]
+    assert runner.main(options) == 0
+    phases = json.loads((tmp_path / "results.json").read_text())["cases"][0]["phases"]
+    assert list(phases) == ["start", "refcounts", "tables", "comparing", "owners", "triage"]
+    assert phases["start"] > 0.01
+    assert "| D-damaged | " in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize("text", ["", "T", "-1", "1.5G", "2TiB"])
