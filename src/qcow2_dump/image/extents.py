@@ -161,7 +161,8 @@ class Runs:
 def merge_runs(pieces: Iterable[Runs]) -> Iterator[Runs]:
     """Join neighbours of the same code whose places, if they have any, follow each other.
 
-    Pieces are in guest order without gaps; memory stays that of one piece.
+    Pieces are in guest order, and the code changes where there is a gap; memory stays that of one
+    piece.
     """
     last: Runs | None = None
     for piece in pieces:

@@ -18,6 +18,7 @@ def test_ranks_are_those_of_a_search(dense: int, numbers: set[int], asked: list[
     asked = [number for number in asked if number <= ordered[-1]] + ordered
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranks, "_DENSE", dense)
-        made = Ranks(np.array(ordered, dtype=np.int64))
+        parts = [ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]]
+        made = Ranks([np.array(part, dtype=np.int64) for part in parts if part])
         found = made.of(np.array(asked, dtype=np.int64))
     assert found.tolist() == [bisect.bisect_right(ordered, number) for number in asked]

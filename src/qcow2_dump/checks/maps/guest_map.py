@@ -115,9 +115,6 @@ _OF_TYPE[[ClusterType.ZERO_PLAIN, ClusterType.ZERO_ALLOC]] = GuestClass.ZERO
 _OF_TYPE[ClusterType.NORMAL] = GuestClass.DATA
 _OF_TYPE[ClusterType.COMPRESSED] = GuestClass.COMPRESSED
 
-# Of runs: data that nothing is wrong with.
-_PLAIN_DATA = int(ClusterType.NORMAL) << 8 | int(MappingProblem.NONE)
-
 
 class _Walk:
     """What is gathered from run to run."""
@@ -135,11 +132,14 @@ class _Walk:
         self.end = 0
 
     def runs(self, batches: Iterable[ExtentBatch]) -> Iterator[Runs]:
-        """Gather what some extents, which follow those before, are; they come out as runs."""
+        """Gather what some extents, which follow those before, are; data comes out as runs."""
         for batch in batches:
             self._take(batch)
-            code = batch.type.astype(np.int64) << 8 | batch.problem
-            yield Runs(batch.start, batch.length, batch.host, code)
+            plain = (batch.type == ClusterType.NORMAL) & (batch.problem == MappingProblem.NONE)
+            data = np.flatnonzero(plain & (batch.host != NO_HOST))
+            start, host = batch.start[data], batch.host[data]
+            # What follows each other in the file does so on the disk where the distance stays.
+            yield Runs(start, batch.length[data], host, start - host)
 
     def _take(self, batch: ExtentBatch) -> None:
         self.end = batch.end
@@ -179,16 +179,14 @@ class _Walk:
 
     def note_pieces(self, runs: Runs) -> None:
         """Count the pieces of data, and list them while they are few; runs in guest order."""
-        data = (runs.code == _PLAIN_DATA) & (runs.host != NO_HOST)
-        self.fragmentation.add(runs.length[data])
+        self.fragmentation.add(runs.length)
         if self._extents is None:
             return
-        self._listed += int(np.count_nonzero(data))
+        self._listed += len(runs)
         if self._listed > self._most_extents:
             self._extents = None
             return
-        columns = (getattr(runs, name)[data] for name in ("start", "length", "host", "code"))
-        self._extents.append(Runs(*columns))
+        self._extents.append(runs)
 
     def _add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs whose class is known: lengths in bytes."""

@@ -66,8 +66,8 @@ class HostClasses:
             self._found = None
 
     @cached_property
-    def _cuts(self) -> tuple[Ranks, NDArray[np.int64], NDArray[np.uint8]] | None:
-        """The clusters where the class may change, as ranks and as such, and the classes then.
+    def _cuts(self) -> tuple[Ranks, NDArray[np.uint8]] | None:
+        """The clusters where the class may change, and the classes from there on.
 
         None where there are too many.
         """
@@ -75,19 +75,18 @@ class HostClasses:
             return None
         behind = self._classes[self._codes[self._end :][:1]] | _DAMAGED
         found = [*self._found, (np.array([self._end], dtype=np.int64), behind)]
-        starts = np.concatenate([start for start, _ in found])
-        return Ranks(starts), starts, np.concatenate([values for _, values in found])
+        return Ranks([start for start, _ in found]), np.concatenate([each for _, each in found])
 
     def pieces(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> ClassPieces:
         """Cut ranges of clusters, which go from ``first`` to ``last``, both included (int64)."""
         if self._cuts is None:
             clusters = _counted_up(first + 1, last - first)
             return ClassPieces(self._of(first), last - first, clusters, self._of(clusters))
-        ranks, starts, values = self._cuts
+        ranks, values = self._cuts
         low = ranks.of(first) - 1
         more = ranks.of(last) - 1 - low
         at = _counted_up(low + 1, more)
-        return ClassPieces(values[low], more, starts[at], values[at])
+        return ClassPieces(values[low], more, ranks.numbers[at], values[at])
 
     def _of(self, clusters: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The classes of some clusters: uint8[n]."""
