@@ -61,6 +61,26 @@ def test_the_number_of_runs_is_bounded_and_damage_never_lost(
     assert bool((made.mask >> np.uint16(DAMAGED_BIT)).any()) == hurt
 
 
+@given(_VALUES, st.integers(1, 12))
+@settings(max_examples=60)
+def test_what_is_made_coarser_on_the_way_knows_all_that_is_in_it(
+    pieces: list[tuple[int, int]], together: int
+) -> None:
+    length = np.array([piece[0] for piece in pieces], dtype=np.int64)
+    values = np.array([piece[1] for piece in pieces], dtype=np.uint8)
+    flat = np.repeat(values, length)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_MOST_COLLECTED", 8)
+        collector = RunCollector(1)
+        for at in range(0, len(pieces), together):
+            collector.add(length[at : at + together], values[at : at + together])
+        made = collector.runs(1000)
+    size = made.cell_size
+    assert int(made.length.sum()) == -(-len(flat) // size)
+    for cell, mask in enumerate(np.repeat(made.mask, made.length).tolist()):
+        assert mask == _expected_mask(flat[cell * size : (cell + 1) * size])
+
+
 def test_memory_is_bounded_while_runs_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_MOST_COLLECTED", 1 << 10)
     collector = RunCollector(512)
