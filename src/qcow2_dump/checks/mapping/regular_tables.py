@@ -38,16 +38,18 @@ class RegularTables:
         if batch.members > 1 and (groups[:, 1:] != groups[:, :1]).any():
             return False
         runs = entry_runs(groups[:, 0], facts.space.cluster_size)
-        if runs is None or not self._all_plain(batch, runs):
+        if runs is None:
             return False
         if not len(runs.row):
             return True
-        members = batch.tables.reshape(-1, batch.members)
-        held = np.bincount(runs.row, runs.length, len(members)).astype(np.int64)
-        tables.used[members] += held[:, np.newaxis]
-        tables.empty[members[held > 0]] = False
         first = facts.cluster_indices(arrays.l2_offsets(runs.raw))
         end = first + runs.length
+        if not self._all_plain(batch, runs) or first.min() == 0 or end.max() > facts.space.clusters:
+            return False
+        members = batch.tables.reshape(-1, batch.members)
+        held = _sums_by_row(runs, len(members))
+        tables.used[members] += held[:, np.newaxis]
+        tables.empty[members[held > 0]] = False
         self._claim(members, runs.row, first, end)
         facts.last_data = max(facts.last_data, (int(end.max()) - 1) << facts.space.cluster_bits)
         if not facts.only_counting:
@@ -68,18 +70,16 @@ class RegularTables:
         references.claim_runs(first, end, weight, own)
 
     def _all_plain(self, batch: L2Batch, runs: EntryRuns) -> bool:
-        """Whether the tables are where tables may be, and each entry where data may be."""
+        """Whether tables are where tables may be, and entries without odd bits inside the disk."""
         facts, tables = self._facts, self._facts.tables
         if tables.misread[batch.tables].any():
             return False
         if int(np.bitwise_or.reduce(runs.raw)) & int(self._odd_bits):
             return False
         inside = facts.inside[batch.tables].reshape(-1, batch.members).min(axis=1) - batch.first
-        if (runs.column + runs.length > inside[runs.row]).any():
-            return False
-        start = arrays.l2_offsets(runs.raw).view(np.int64)
-        last = start + ((runs.length - 1) << facts.space.cluster_bits)
-        return bool((start != 0).all() and (last < facts.space.end).all())
+        if inside.min() >= batch.entries.shape[1]:
+            return True
+        return bool((runs.column + runs.length <= inside[runs.row]).all())
 
     def _judge_active(
         self, batch: L2Batch, runs: EntryRuns, first: _Indices, end: _Indices
@@ -89,9 +89,11 @@ class RegularTables:
         for member in range(batch.members):
             these = batch.tables[member :: batch.members]
             active = tables.active[these] != 0
-            chosen = np.flatnonzero(active[runs.row])
-            if not len(chosen):
+            if not active.any():
                 continue
+            chosen: slice | _Indices = slice(None)
+            if not active.all():
+                chosen = np.flatnonzero(active[runs.row])
             row, bits = runs.row[chosen], self._facts.space.cluster_bits
             counts = np.bincount(row, minlength=len(these))[active]
             start, behind = first[chosen] << bits, end[chosen] << bits
@@ -99,8 +101,8 @@ class RegularTables:
             wrong = self._wrong_copied(runs.raw[chosen], first[chosen], end[chosen])
             if len(wrong):
                 row = row[wrong] * batch.members + member
-                places = row, runs.column[chosen[wrong]], first[chosen[wrong]]
-                self._report_copied(batch, runs.length[chosen[wrong]], places)
+                places = row, runs.column[chosen][wrong], first[chosen][wrong]
+                self._report_copied(batch, runs.length[chosen][wrong], places)
 
     def _wrong_copied(self, raw: NDArray[np.uint64], first: _Indices, end: _Indices) -> _Indices:
         """The runs in which some COPIED flag disagrees with the stored refcount."""
@@ -122,3 +124,10 @@ class RegularTables:
         copied = batch.entries[row, column].view(np.int64) < 0
         wrong = np.flatnonzero(self._facts.stored.is_one(cluster) != copied)
         report_copied(self._facts, batch, row[wrong], column[wrong], cluster[wrong])
+
+
+def _sums_by_row(runs: EntryRuns, rows: int) -> _Indices:
+    """How many entries each row has in its runs: int64[rows]."""
+    behind = np.append(0, np.cumsum(np.bincount(runs.row, minlength=rows)))
+    sums: _Indices = np.diff(np.append(0, np.cumsum(runs.length))[behind])
+    return sums

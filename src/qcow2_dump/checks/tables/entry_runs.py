@@ -44,12 +44,12 @@ def entry_runs(entries: NDArray[np.uint64], cluster_size: int) -> EntryRuns | No
         return None
     raw = flat[starts]
     length = np.diff(starts, append=len(flat))
-    held = raw != 0
-    if not held.all():
-        ends = starts[~held] + length[~held]
-        if flat[ends - 1].any():
+    held = np.flatnonzero(raw)
+    if len(held) < len(raw):
+        empty = np.flatnonzero(raw == 0)
+        if flat[starts[empty] + length[empty] - 1].any():
             return None  # by one cluster more than "nowhere" is the cluster of the header
-        starts, raw, length = starts[held], raw[held], length[held]
+        starts, raw, length = starts.take(held), raw.take(held), length.take(held)
     # A table has 2**n entries, and so have its parts.
     return EntryRuns(starts >> columns.bit_length() - 1, starts & columns - 1, length, raw)
 
