@@ -4,15 +4,18 @@ A table with a thousand bad entries in a row is one line, and every line says th
 that help: which entry, where in the file, and which part of the guest's disk.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2_dump.checks.findings import Claimant, Finding
 from qcow2_dump.checks.trees import tree_label
 from qcow2_dump.image.image import Image
 from qcow2_dump.report.escape import one_line, printable, quoted
 
-__all__ = ["Place", "Trees", "claim", "places"]
+if TYPE_CHECKING:  # most images have none
+    from qcow2_dump.image.tables import SnapshotEntry
+
+__all__ = ["TABLE_NAMES", "Place", "Trees", "claim", "places"]
 
 TABLE_NAMES = {
     "header": "header",
@@ -35,12 +38,15 @@ _TRIAGE = {None: "", "waste": ", waste", "orphan": ", may be guest data"}
 
 
 class Trees:
-    """Gives the trees of an image (``active``, or a snapshot's ID) the names that people know."""
+    """Gives the trees of an image (``active``, or a snapshot's ID) the names that people know.
 
-    def __init__(self, image: Image) -> None:
+    ``entries`` are the snapshots to take them from, by default those of the image.
+    """
+
+    def __init__(self, image: Image, entries: "Sequence[SnapshotEntry] | None" = None) -> None:
         self._names: dict[str, str] = {}
         self._positions: dict[str, int] = {}
-        for entry in image.snapshot_table.entries:
+        for entry in image.snapshot_table.entries if entries is None else entries:
             record = entry.record
             shown = f"snapshot {printable(record.id, 20)}"
             tree = tree_label(record.id)

@@ -3,7 +3,8 @@
 Each kind has a character as well as a colour, so that a map reads without colour and in print.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2_dump.checks.space.doubts import Doubt
 from qcow2_dump.checks.space.kinds import Kind
@@ -14,6 +15,9 @@ from qcow2_dump.report.escape import printable, quoted
 from qcow2_dump.report.fitting import longest_within
 from qcow2_dump.report.paper import Paper
 from qcow2_dump.report.units import counted, size
+
+if TYPE_CHECKING:  # most images have none
+    from qcow2_dump.image.tables import SnapshotEntry
 
 __all__ = [
     "DAMAGED",
@@ -85,10 +89,14 @@ PART_WORDS = {
 
 
 class TreeNames:
-    """What people call the trees at the positions of `trees_of`."""
+    """What people call the trees at the positions of `trees_of`.
 
-    def __init__(self, image: Image) -> None:
-        self._records = [entry.record for entry in image.snapshot_table.entries]
+    ``entries`` are the snapshots to take names from, by default those of the image.
+    """
+
+    def __init__(self, image: Image, entries: "Sequence[SnapshotEntry] | None" = None) -> None:
+        shown = image.snapshot_table.entries if entries is None else entries
+        self._records = [entry.record for entry in shown]
 
     def name(self, tree: int) -> str:
         """``active``, ``1 "monday"``; ``snapshot[0]`` where the record tells neither.

@@ -72,9 +72,11 @@ def kind_rows(result: CheckResult) -> list[KindRow]:
     return rows
 
 
-def finding_rows(result: CheckResult, image: Image) -> Iterator[FindingRow]:
-    """The findings that were kept, in the order of the report for people."""
-    trees = Trees(image)
+def finding_rows(result: CheckResult, image: Image, trees: Trees) -> Iterator[FindingRow]:
+    """The findings that were kept, in the order of the report for people.
+
+    ``result`` is as `withheld.shown_result` leaves it.
+    """
     for number, finding in enumerate(result.findings, start=1):
         (place,) = places([finding], trees, result.cluster_size)
         total = max(finding.claimants_total, len(finding.claimants))
@@ -102,7 +104,9 @@ def _message(finding: Finding, where: str) -> str:
     """What is wrong, unless the place says it already, as that of a refcount does."""
     message = one_line(finding.message, _MESSAGE)
     told = message in where or message.endswith(where.partition(" (file offset ")[0])
-    return "" if told or finding.rule.in_clusters else message
+    # Such a place says both numbers, unless one is withheld.
+    numbers = finding.rule.in_clusters and (finding.value is not None or finding.expected is None)
+    return "" if told or numbers else message
 
 
 def _host(finding: Finding, cluster_size: int, end: int) -> tuple[int, int] | None:

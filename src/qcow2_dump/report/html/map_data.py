@@ -1,6 +1,6 @@
 """The maps of a page as data for its scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.report.html.finding_rows import FindingRow
 from qcow2_dump.report.html.packing import Packed, pack
-from qcow2_dump.report.places import TABLE_NAMES, Trees
+from qcow2_dump.report.places import TABLE_NAMES
 from qcow2_dump.report.space_words import LOOKS
 from qcow2_dump.report.units import size
 
@@ -35,11 +35,16 @@ _GUEST_CLASSES = {
 
 
 def map_data(
-    picture: Picture, image: Image, findings: Sequence[FindingRow], omitted: int
+    picture: Picture,
+    image: Image,
+    findings: Sequence[FindingRow],
+    omitted: int,
+    tree_name: Callable[[str], str],
 ) -> dict[str, Any]:
     """What the scripts need to draw both maps and to say what lies where.
 
-    ``findings`` are those that the page lists, ``omitted`` is the number of the others.
+    ``findings`` are those that the page lists, ``omitted`` is the number of the others;
+    ``tree_name`` says what a tree is called on the page.
     """
     geometry = image.geometry
     hurt = _damaged_on_disk(picture.guest, findings, omitted)
@@ -53,7 +58,7 @@ def map_data(
         "structures": {
             "l1Span": geometry.l1_span,
             "blockSpan": geometry.cluster_size * geometry.refcounts_per_block,
-            **_structures(picture.structures, Trees(image)),
+            **_structures(picture.structures, image.source.size, tree_name),
         },
     }
 
@@ -123,13 +128,14 @@ def _extents(guest: GuestMap, image: Image) -> Packed | None:
     return pack({"guest": extents.guest, "host": extents.host, "length": extents.length})
 
 
-def _structures(found: Structures, trees: Trees) -> dict[str, Any]:
+def _structures(found: Structures, end: int, tree_name: Callable[[str], str]) -> dict[str, Any]:
     regions = [
         {
             "label": TABLE_NAMES.get(region.kind, region.kind.replace("_", " "))
-            + ("" if region.tree is None else f" of {trees.name(region.tree)}"),
+            + ("" if region.tree is None else f" of {tree_name(region.tree)}"),
             "from": region.offset,
-            "to": region.offset + region.length,
+            # How long a table is said to be may be nonsense.
+            "to": min(end, region.offset + region.length),
         }
         for region in found.regions
     ]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.events import ImageFailed, ImagePictured
-from qcow2_dump.image.image import Image
 from qcow2_dump.report import commands
 from qcow2_dump.report.advice import advise
 from qcow2_dump.report.escape import one_line, printable
@@ -14,6 +13,13 @@ from qcow2_dump.report.html.finding_rows import finding_rows, kind_rows
 from qcow2_dump.report.html.fragmentation import fragmentation_rows
 from qcow2_dump.report.html.map_data import map_data
 from qcow2_dump.report.html.space_rows import space_rows
+from qcow2_dump.report.html.withheld import (
+    renamed_trees,
+    shown_bitmaps,
+    shown_entries,
+    shown_result,
+    unusable,
+)
 from qcow2_dump.report.info_text import (
     bitmap_rows,
     fact_rows,
@@ -21,6 +27,7 @@ from qcow2_dump.report.info_text import (
     place_rows,
     snapshot_cells,
 )
+from qcow2_dump.report.places import Trees
 from qcow2_dump.report.summary import checked_line, image_line, verdict_words
 from qcow2_dump.report.units import counted, size, utc
 
@@ -56,14 +63,22 @@ class IndexRow:
 def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
     """The page about one image; ``index`` is the file name of the index it belongs to."""
     image, checked = pictured.image, pictured.checked
-    result = checked.result
+    entries = shown_entries(image)
+    result = shown_result(checked.result, image, entries)
+    lost = unusable(image, entries)
     heading, words = verdict_words(result, image)
     advice = advise(result, image)
-    findings = list(finding_rows(result, image))
-    data = map_data(pictured.picture, image, findings, result.omitted)
+    trees, labels = Trees(image, entries), renamed_trees(image, entries)
+    findings = list(finding_rows(result, image, trees))
+
+    def tree_name(label: str) -> str:
+        return trees.name(labels.get(label, label))
+
+    data = map_data(pictured.picture, image, findings, result.omitted, tree_name)
     data["locate"] = commands.command("locate", commands.path(image.name))
+    bitmaps = shown_bitmaps(pictured.info.bitmaps, image)
     fragments = fragmentation_rows(pictured.picture.guest.fragmentation, result.statistics)
-    space = space_rows(pictured.picture, image)
+    space = space_rows(pictured.picture, image, entries)
     data["charts"] = {"space": space.chart, "fragments": fragments.chart}
     return Templates().render(
         "image.html",
@@ -83,9 +98,12 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
         facts=_brief(pictured),
         places=list(place_rows(pictured.info)),
         features=feature_rows(pictured.info.features),
-        snapshots=snapshot_cells(pictured.info.snapshots),
-        bitmaps=bitmap_rows(pictured.info.bitmaps),
-        more=_more(image),
+        snapshots=snapshot_cells(tuple(e for e in entries if e.position not in lost)),
+        lost_records=_lost(len(lost), "snapshot record"),
+        bitmaps=bitmap_rows(bitmaps),
+        lost_bitmaps=_lost(len(pictured.info.bitmaps) - len(bitmaps), "bitmap"),
+        more=_more(len(entries) - len(lost)),
+        raw_values=commands.command("check", commands.path(image.name), "--errors"),
         findings=findings,
         omitted=result.omitted,
         space=space,
@@ -104,7 +122,8 @@ def index_row(found: ImagePictured | ImageFailed, page: str) -> IndexRow:
     name = printable(found.name)
     if isinstance(found, ImageFailed):
         return IndexRow(name, "", "NOT CHECKED", "bad", one_line(found.reason), "", -1)
-    result, image = found.checked.result, found.image
+    image = found.image
+    result = shown_result(found.checked.result, image, shown_entries(image))
     heading, words = verdict_words(result, image)
     level = _LEVELS.get(result.verdict, "bad")
     return IndexRow(name, page, heading, level, words, image_line(image), result.verdict.rank)
@@ -117,7 +136,15 @@ def _brief(pictured: ImagePictured) -> list[tuple[str, str]]:
     return [(label, value) for label, value in rows if label != "preallocation"]
 
 
-def _more(image: Image) -> str:
+def _more(usable: int) -> str:
     """How many snapshots are not listed."""
-    left = len(image.snapshot_table.entries) - 200
+    left = usable - 200
     return counted(left, "more snapshot") if left > 0 else ""
+
+
+def _lost(count: int, what: str) -> str:
+    return (
+        f"{counted(count, what)} cannot be used: what is written there is not shown"
+        if count
+        else ""
+    )

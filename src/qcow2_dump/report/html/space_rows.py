@@ -1,5 +1,6 @@
 """The space in the file as the page tells it: by snapshot, and by what it is used for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.sums import Part, TreeSums
 from qcow2_dump.checks.trees import Tree
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.tables import SnapshotEntry
+from qcow2_dump.report.html.withheld import unusable
 from qcow2_dump.report.space_words import PART_WORDS, TreeNames, disk_of, doubt_words, of_tree
 from qcow2_dump.report.units import counted, share, size
 
@@ -65,15 +68,16 @@ class SpaceRows:
     chart: dict[str, Any]
 
 
-def space_rows(picture: Picture, image: Image) -> SpaceRows:
-    """The `du` figures of an image."""
+def space_rows(picture: Picture, image: Image, entries: Sequence[SnapshotEntry]) -> SpaceRows:
+    """The `du` figures of an image; ``entries`` are those of `withheld.shown_entries`."""
     sums, trees = picture.sums, picture.trees
-    names = TreeNames(image)
+    names = TreeNames(image, entries)
+    lost = unusable(image, entries)
     rows = sorted(sums.trees, key=lambda row: (-row.exclusive, row.tree))
     charted = rows[:_CHARTED]
     parts = sorted(sums.parts.items(), key=lambda row: -row[1])
     return SpaceRows(
-        trees=[_tree(row, trees[row.tree], names) for row in rows[:_LISTED]],
+        trees=[_tree(row, trees[row.tree], names, row.tree - 1 in lost) for row in rows[:_LISTED]],
         more_trees=max(0, len(rows) - _LISTED),
         states=any(row.vm_state for row in rows),
         parts=[_part(part, held, parts[0][1], sums.length) for part, held in parts if held],
@@ -103,10 +107,10 @@ def space_rows(picture: Picture, image: Image) -> SpaceRows:
     )
 
 
-def _tree(row: TreeSums, tree: Tree, names: TreeNames) -> TreeRow:
+def _tree(row: TreeSums, tree: Tree, names: TreeNames, is_lost: bool) -> TreeRow:
     return TreeRow(
         name=names.name(row.tree),
-        disk=disk_of(tree),
+        disk="-" if is_lost else disk_of(tree),
         referenced=of_tree(row, row.referenced),
         exclusive=of_tree(row, row.exclusive),
         shared=of_tree(row, row.shared),
