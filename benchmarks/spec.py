@@ -105,6 +105,7 @@ CASES = {
     "G-start": "commands that do without numpy, on a 40 MiB image",
     "A-page": "a page about A",
     "B-page": "a page about B",
+    "C-page": "a page about C",
     "D-damaged-page": "a page about D-damaged",
     "E-page": "a page about E",
 }

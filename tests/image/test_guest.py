@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from qcow2_dump.checks.trees import Tree, trees_of
 from qcow2_dump.image.extents import Extent
-from qcow2_dump.image.guest import tree_extents
+from qcow2_dump.image.guest import tree_extents, tree_pieces
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.lookup import look_up
+from qcow2_dump.image.plain_clusters import PlainClusters
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.mapping import ClusterType
 from qcow2_dump.storage.memory import MemorySource
@@ -176,6 +177,31 @@ def test_both_ways_through_the_tables_agree(
             if placed and looked.host is not None and extent.host_offset is not None:
                 within = offset % image.geometry.cluster_size
                 assert looked.host + within == extent.host_offset + offset - extent.start
+
+
+PLAIN = [0, COPIED, 0x10000, 0x50000, COPIED | 0x60000, COPIED | 0x70000, 0x80000]
+
+
+@given(st.lists(st.sampled_from([*PLAIN, COPIED | 1 << 40, 1]), min_size=20, max_size=20))
+def test_scattered_data_is_told_as_any_other(entries: list[int]) -> None:
+    built = build(ImageSpec(content={}, virtual_size=20 << 16))
+    built.set_l1(0, 0x50000)
+    for index, raw in enumerate(entries):
+        built.poke(0x50000 + 8 * index, raw, width=8)
+    built.poke(0x8FFF8, 0, width=8)
+    image = opened(built)
+    tree = trees_of(image)[0]
+    pieces = [isinstance(piece, PlainClusters) for piece in tree_pieces(image, tree)]
+    assert pieces == [set(entries) <= set(PLAIN)]
+    for extent in walked(image):
+        for offset in range(extent.start, extent.start + extent.length, 1 << 16):
+            looked = look_up(image, tree, offset)
+            assert (looked.type, looked.problem) == (extent.type, extent.problem)
+            if looked.host is None:
+                assert extent.host_offset is None
+            else:
+                assert extent.host_offset is not None
+                assert looked.host == extent.host_offset + offset - extent.start
 
 
 def test_a_disk_without_a_sector() -> None:

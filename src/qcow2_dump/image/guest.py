@@ -14,12 +14,13 @@ from qcow2_dump.image.extents import ExtentBatch
 from qcow2_dump.image.guest_tree import TreeRoot, disk_end, l1_entries_inside
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.l2_runs import L2Decoder
+from qcow2_dump.image.plain_clusters import PlainClusters
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import MAX_FILE_OFFSET
 from qcow2_dump.ondisk.mapping import ClusterType
 
-__all__ = ["tree_extents"]
+__all__ = ["tree_extents", "tree_pieces"]
 
 # L2 entries decoded at a time, and L1 entries held at a time: 1 MiB each.
 _BATCH_ENTRIES = 1 << 17
@@ -34,15 +35,35 @@ def tree_extents(
     The batches follow each other without gaps. What is not allocated is not called zero, as
     something may lie below. Tables that cannot be read give extents with a problem.
     """
+    for piece in tree_pieces(image, root, start, end):
+        yield piece if isinstance(piece, ExtentBatch) else piece.extents()
+
+
+def tree_pieces(
+    image: Image,
+    root: TreeRoot,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    by_clusters: bool = False,
+) -> Iterator[ExtentBatch | PlainClusters]:
+    """The same as `tree_extents`, but plain data that is scattered comes as clusters.
+
+    With ``by_clusters`` all plain data does.
+    """
     stop = disk_end(root) if end is None else min(end, disk_end(root))
     if start >= stop:
         return
     if not root.usable:
         yield ExtentBatch.one(start, stop, ClusterType.NORMAL, MappingProblem.L1_UNREADABLE)
         return
-    walk = _Walk(image, root)
+    walk = _Walk(image, root, by_clusters=by_clusters)
     geometry = image.geometry
-    for batch in walk.clusters(start >> geometry.cluster_bits, geometry.clusters(stop)):
+    for piece in walk.clusters(start >> geometry.cluster_bits, geometry.clusters(stop)):
+        if isinstance(piece, PlainClusters) and start <= piece.start and piece.end <= stop:
+            yield piece
+            continue
+        batch = piece if isinstance(piece, ExtentBatch) else piece.extents()
         clipped = batch.clip(start, stop)
         if len(clipped):
             yield clipped
@@ -51,7 +72,8 @@ def tree_extents(
 class _Walk:
     """Walks guest clusters, a range of one table or several whole tables at a time."""
 
-    def __init__(self, image: Image, root: TreeRoot) -> None:
+    def __init__(self, image: Image, root: TreeRoot, *, by_clusters: bool) -> None:
+        self._by_clusters = by_clusters
         self._image = image
         self._geometry = image.geometry
         self._root = root
@@ -62,8 +84,8 @@ class _Walk:
         self._bytes = bytearray(entries * self._geometry.l2_entry_size)
         self._words = np.zeros(len(self._bytes) // 8, dtype=np.uint64)
 
-    def clusters(self, first: int, end: int) -> Iterator[ExtentBatch]:
-        """The extents of the guest clusters ``first`` to ``end``, not included."""
+    def clusters(self, first: int, end: int) -> Iterator[ExtentBatch | PlainClusters]:
+        """What is made of the guest clusters ``first`` to ``end``, not included."""
         per_table = self._geometry.l2_entries
         inside = l1_entries_inside(self._root, self._image.source.size)
         mapped = min(end, inside * per_table)
@@ -90,7 +112,7 @@ class _Walk:
 
     def _below(
         self, base: int, offsets: NDArray[np.int64], first: int, end: int
-    ) -> Iterator[ExtentBatch]:
+    ) -> Iterator[ExtentBatch | PlainClusters]:
         """Clusters below some L1 entries, the first of which has the index ``base``."""
         per_table = self._geometry.l2_entries
         used = iter((np.flatnonzero(offsets) + base).tolist())
@@ -118,7 +140,9 @@ class _Walk:
         bits = self._geometry.cluster_bits
         return ExtentBatch.one(first << bits, min(end << bits, MAX_FILE_OFFSET), kind, problem)
 
-    def _tables(self, offsets: NDArray[np.int64], first: int, end: int) -> Iterator[ExtentBatch]:
+    def _tables(
+        self, offsets: NDArray[np.int64], first: int, end: int
+    ) -> Iterator[ExtentBatch | PlainClusters]:
         """Clusters of whole tables, or of a part of one."""
         width = self._geometry.l2_entry_size
         row_bytes = (end - first) // len(offsets) * width
@@ -137,7 +161,10 @@ class _Walk:
                 problems[row] = MappingProblem.L2_UNREADABLE
         words = arrays.decode_u64(buffer, out=self._words[: len(buffer) // 8])
         bitmaps = words[1::2] if width == 16 else None
-        return self._decoder.extents(first, words[:: width // 8], bitmaps, problems)
+        entries = words[:: width // 8]
+        return self._decoder.pieces(
+            first, entries, bitmaps, problems, by_clusters=self._by_clusters
+        )
 
     def _problems(self, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
         """What is wrong with where tables lie; past the end of the file they read as zeros."""

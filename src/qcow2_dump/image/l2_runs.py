@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.image.extents import NO_HOST, ExtentBatch
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.plain_clusters import PlainClusters
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
@@ -27,8 +28,9 @@ __all__ = ["L2Decoder"]
 _EXPANDED = 1 << 11
 
 # At least so many entries on average go on where the one before ends: then stretches of them are
-# decoded at once.
+# decoded at once. A few of them tell whether that is worth a try.
 _WORTHWHILE_STRETCH = 8
+_SAMPLE = 1 << 10
 
 _NO_BITS = np.uint64(0)
 _ALL_DATA = np.uint64(SUBCLUSTER_ALLOCATED_MASK)
@@ -37,6 +39,8 @@ _HALF = np.uint64(32)
 # Of entries shifted by one, so that they have no COPIED flag.
 _COMPRESSED_FLAG = np.uint64(int(EntryFlag.COMPRESSED) << 1)
 _OFFSET = np.uint64(L2_OFFSET_MASK << 1)
+# All that entries of plain data and of nothing have in them.
+_PLAIN = np.uint64(L2_OFFSET_MASK | int(EntryFlag.COPIED))
 _SHIFTS = np.arange(32, dtype=np.uint64)
 _ONE = np.uint64(1)
 
@@ -62,19 +66,30 @@ class L2Decoder:
         self._data_file = image.header.has_data_file
         self._end = -(-image.source.size // SECTOR_SIZE) * SECTOR_SIZE
 
-    def extents(
-        self, first: int, raw: _U64, bitmaps: _U64 | None, table_problems: _U8
-    ) -> Iterator[ExtentBatch]:
-        """The extents of the guest clusters from ``first`` on, of depth 0.
+    def pieces(
+        self,
+        first: int,
+        raw: _U64,
+        bitmaps: _U64 | None,
+        table_problems: _U8,
+        *,
+        by_clusters: bool,
+    ) -> Iterator[ExtentBatch | PlainClusters]:
+        """What the guest clusters from ``first`` on are mapped to, of depth 0.
 
         ``raw`` holds their entries, ``bitmaps`` their subclusters with extended L2; both are
         uint64 of one length. ``table_problems`` (uint8) is for as many equal parts of them, one
-        for each table.
+        for each table. Plain data comes as clusters where it is scattered, or anywhere if
+        ``by_clusters``.
         """
         if bitmaps is None and not self._data_file and not table_problems.any():
-            heads = self._regular(raw)
+            heads = None if by_clusters else self._regular(raw)
             if heads is not None:
                 yield self._stretches(first, raw, heads)
+                return
+            plain = self._plain(first, raw)
+            if plain is not None:
+                yield plain
                 return
         kind, host, problem = self._clusters(first, raw)
         if table_problems.any():
@@ -92,20 +107,40 @@ class L2Decoder:
 
         None where it does not pay to decode these instead of every entry, or would be wrong.
         """
-        # Without the COPIED flag, which says nothing of where data lies.
-        plain = raw << _ONE
-        step = np.uint64(self._geometry.cluster_size << 1)
-        breaks = np.flatnonzero(plain[1:] - plain[:-1] != step)
-        if (len(breaks) + 1) * _WORTHWHILE_STRETCH > len(raw):
+        if self._breaks(raw[:_SAMPLE]) is None:
+            return None
+        breaks = self._breaks(raw)
+        if breaks is None:
             return None
         heads = np.concatenate((np.zeros(1, dtype=np.int64), breaks + 1))
-        head, last = plain[heads], plain[np.append(breaks, len(raw) - 1)]
+        head, last = raw[heads] << _ONE, raw[np.append(breaks, len(raw) - 1)] << _ONE
         # Only the offset may differ within a stretch, and all of its entries must be of one type.
         if (((head ^ last) & ~_OFFSET) | last & _COMPRESSED_FLAG).any():
             return None
         if ((head != last) & ((head & _OFFSET) == 0)).any():
             return None
         return heads if int((last & _OFFSET).max()) >> 1 < self._end else None
+
+    def _breaks(self, raw: _U64) -> _I64 | None:
+        """The entries that the next one is not one cluster behind; None where there are many."""
+        # Without the COPIED flag, which says nothing of where data lies.
+        plain = raw << _ONE
+        step = np.uint64(self._geometry.cluster_size << 1)
+        breaks = np.flatnonzero(plain[1:] - plain[:-1] != step)
+        return None if (len(breaks) + 1) * _WORTHWHILE_STRETCH > len(raw) else breaks
+
+    def _plain(self, first: int, raw: _U64) -> PlainClusters | None:
+        """The same as they are, if all are plain data or nothing, and none is wrong."""
+        size = self._geometry.cluster_size
+        set_somewhere = np.bitwise_or.reduce(raw)
+        if set_somewhere & ~_PLAIN or int(set_somewhere) & (size - 1):
+            return None
+        host = arrays.l2_offsets(raw).view(np.int64)
+        if int(host.max()) >= self._end:
+            return None
+        if not host.all():
+            host[host == 0] = NO_HOST
+        return PlainClusters.make(first * size, size, host)
 
     def _stretches(self, first: int, raw: _U64, heads: _I64) -> ExtentBatch:
         """The extents of stretches that begin at some positions of the entries."""

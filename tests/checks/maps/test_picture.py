@@ -8,9 +8,10 @@ import pytest
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.maps import host_classes, picture
+from qcow2_dump.checks.maps.class_values import DAMAGED_BIT
 from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.picture import Picture, PictureMaker
-from qcow2_dump.checks.maps.runs import DAMAGED_BIT, ClassRuns
+from qcow2_dump.checks.maps.runs import ClassRuns
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.image.image import open_image
 from qcow2_dump.image.resolver import NeverLook

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.maps import runs
-from qcow2_dump.checks.maps.runs import DAMAGED, DAMAGED_BIT, ClassRuns, RunCollector
+from qcow2_dump.checks.maps.class_values import DAMAGED, DAMAGED_BIT
+from qcow2_dump.checks.maps.runs import ClassRuns, RunCollector
 
 _VALUES = st.lists(
     st.tuples(st.integers(1, 9), st.sampled_from([0, 1, 2, 14, 1 | DAMAGED])),
@@ -103,3 +104,25 @@ def test_equal_neighbours_are_one_run_across_pieces() -> None:
     made = collector.runs(10)
     assert made.length.tolist() == [7, 1, 7]
     assert made.kind.tolist() == [0, 3, 0]
+
+
+@pytest.mark.parametrize("length", [1, 4])
+@given(st.lists(st.sampled_from([0, 2, 2, 2, 12, 2 | DAMAGED]), min_size=1, max_size=300))
+@settings(max_examples=40)
+def test_runs_of_one_length_become_the_same_as_any_runs(length: int, values: list[int]) -> None:
+    made = []
+    given_values = np.array(values, dtype=np.uint8)
+    for alike in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runs, "_MOST_COLLECTED", 8)
+            patch.setattr(runs, "_DENSE", 32 if alike else 0)
+            collector = RunCollector(1)
+            for at in range(0, len(values), 64):
+                part = given_values[at : at + 64]
+                if alike:
+                    collector.add_alike(length, part, set(part.tolist()))
+                else:
+                    collector.add(np.full(len(part), length, dtype=np.int64), part)
+            made.append(collector.runs(1000))
+    assert made[0].cell_size == made[1].cell_size
+    assert _cells(made[0], length * len(values)) == _cells(made[1], length * len(values))

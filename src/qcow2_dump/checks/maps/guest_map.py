@@ -1,66 +1,30 @@
 """The disk of the active layer, from its start to its end: what each part of it is mapped to."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.maps.class_values import DAMAGED, count_values
+from qcow2_dump.checks.maps.data_pieces import DataPieces, Fragmentation, GuestExtents
 from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.host_classes import ClassPieces, HostClasses
-from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
+from qcow2_dump.checks.maps.runs import ClassRuns, RunCollector
 from qcow2_dump.checks.trees import Tree
-from qcow2_dump.image.extents import NO_HOST, ExtentBatch, Runs, merge_runs
-from qcow2_dump.image.guest import tree_extents
+from qcow2_dump.image.extents import NO_HOST, ExtentBatch
+from qcow2_dump.image.guest import tree_pieces
 from qcow2_dump.image.guest_tree import disk_end
 from qcow2_dump.image.image import Image
+from qcow2_dump.image.plain_clusters import PlainClusters
 from qcow2_dump.image.problems import MappingProblem
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.ondisk.mapping import ClusterType
 
-__all__ = ["Fragmentation", "GuestExtents", "GuestMap", "map_guest"]
+__all__ = ["GuestMap", "map_guest"]
 
 # Where a run may end: subclusters are never smaller than a sector.
 _UNIT = SECTOR_SIZE
 _UNIT_BITS = _UNIT.bit_length() - 1
-
-_HISTOGRAM = 64
-
-
-@dataclass(frozen=True, slots=True)
-class GuestExtents:
-    """Contiguous pieces of uncompressed data, in guest order; int64 arrays of one length.
-
-    All in bytes: where each starts on the guest's disk and in the file, and how long it is.
-    """
-
-    guest: NDArray[np.int64]
-    host: NDArray[np.int64]
-    length: NDArray[np.int64]
-
-
-@dataclass(slots=True)
-class Fragmentation:
-    """In how many pieces the uncompressed data of the active layer lies.
-
-    ``pieces`` are contiguous both on the disk and in the file; ``largest`` and ``data`` in bytes.
-    ``by_size[n]`` are the pieces of at least ``2 ** n`` bytes and less than twice that (int64).
-    """
-
-    pieces: int = 0
-    data: int = 0
-    largest: int = 0
-    by_size: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_HISTOGRAM, dtype=np.int64))
-
-    def add(self, length: NDArray[np.int64]) -> None:
-        """Count some pieces, by their lengths in bytes."""
-        if not len(length):
-            return
-        self.pieces += len(length)
-        self.data += int(length.sum())
-        self.largest = max(self.largest, int(length.max()))
-        exponent = np.frexp(length.astype(np.float64))[1] - 1
-        self.by_size += np.bincount(exponent, minlength=_HISTOGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +61,20 @@ def map_guest(
     the L1 table cannot be read at all.
     """
     walk = _Walk(image, host_classes, most_extents)
-    for runs in merge_runs(walk.runs(tree_extents(image, tree, end=limit))):
-        walk.note_pieces(runs)
+    scattered = host_classes is not None and host_classes.are_scattered
+    for piece in tree_pieces(image, tree, end=limit, by_clusters=scattered):
+        if isinstance(piece, PlainClusters):
+            walk.take_clusters(piece)
+        else:
+            walk.take(piece)
     walk.leave_out(disk_end(tree))
     return GuestMap(
         size=walk.end,
         runs=walk.collector.runs(most_runs),
         sums=walk.sums * _UNIT,
         damaged=walk.damaged * _UNIT,
-        fragmentation=walk.fragmentation,
-        extents=walk.extents(),
+        fragmentation=walk.pieces.fragmentation,
+        extents=walk.pieces.extents(),
     )
 
 
@@ -122,42 +90,50 @@ class _Walk:
     def __init__(self, image: Image, host_classes: HostClasses | None, most_extents: int) -> None:
         self._bits = image.geometry.cluster_bits
         self._classes = host_classes
-        self._most_extents = most_extents
-        self._extents: list[Runs] | None = []
-        self._listed = 0
         self.collector = RunCollector(_UNIT)
         self.sums = np.zeros(len(GuestClass), dtype=np.int64)
         self.damaged = 0
-        self.fragmentation = Fragmentation()
+        self.pieces = DataPieces(most_extents)
         self.end = 0
 
-    def runs(self, batches: Iterable[ExtentBatch]) -> Iterator[Runs]:
-        """Gather what some extents, which follow those before, are; data comes out as runs."""
-        for batch in batches:
-            self._take(batch)
-            plain = (batch.type == ClusterType.NORMAL) & (batch.problem == MappingProblem.NONE)
-            data = np.flatnonzero(plain & (batch.host != NO_HOST))
-            start, host = batch.start[data], batch.host[data]
-            # What follows each other in the file does so on the disk where the distance stays.
-            yield Runs(start, batch.length[data], host, start - host)
-
-    def _take(self, batch: ExtentBatch) -> None:
+    def take(self, batch: ExtentBatch) -> None:
+        """Gather what some extents are, which follow those before."""
         self.end = batch.end
         guest = _OF_TYPE[batch.type]
         guest[batch.problem != MappingProblem.NONE] = GuestClass.UNREADABLE | DAMAGED
         data = np.flatnonzero((guest == GuestClass.DATA) & (batch.host != NO_HOST))
+        found = GuestExtents(batch.start[data], batch.host[data], batch.length[data])
+        self.pieces.take(found)
         if self._classes is None or not len(data):
             self._add(batch.length, guest)
             return
-        host = batch.host[data]
-        pieces = self._classes.pieces(
-            host >> self._bits, (host + batch.length[data] - 1) >> self._bits
-        )
+        first, last = found.host, found.host + found.length - 1
+        pieces = self._classes.pieces(first >> self._bits, last >> self._bits)
         guest[data] = pieces.values
         if len(pieces.more_values):
             self._add(*_with_more_pieces(batch, data, guest, pieces, self._bits))
         else:
             self._add(batch.length, guest)
+
+    def take_clusters(self, clusters: PlainClusters) -> None:
+        """The same for some clusters."""
+        if self._classes is None:
+            self.take(clusters.extents())
+            return
+        self.end = clusters.end
+        self.pieces.take_clusters(clusters)
+        values = self._classes.of(np.maximum(clusters.host, 0) >> self._bits)
+        if int(clusters.host.min()) == NO_HOST:
+            values[clusters.host == NO_HOST] = GuestClass.UNALLOCATED
+        if int(values.min()) == int(values.max()):
+            self._add(np.array([self.end - clusters.start], dtype=np.int64), values[:1])
+            return
+        units = clusters.size >> _UNIT_BITS
+        held = np.zeros(2 * DAMAGED, dtype=np.int64)
+        numbers = count_values(values)
+        held[list(numbers)] = list(numbers.values())
+        self._count(held * units)
+        self.collector.add_alike(units, values, numbers)
 
     def leave_out(self, end: int) -> None:
         """The rest of the disk, up to a guest offset, is not looked at."""
@@ -166,36 +142,18 @@ class _Walk:
             self._add(rest, np.array([GuestClass.UNKNOWN], dtype=np.uint8))
             self.end = end
 
-    def extents(self) -> GuestExtents | None:
-        """The pieces of data, unless they were too many."""
-        if self._extents is None:
-            return None
-        none = [np.zeros(0, dtype=np.int64)]
-        columns = (
-            np.concatenate([*none, *(getattr(runs, name) for runs in self._extents)])
-            for name in ("start", "host", "length")
-        )
-        return GuestExtents(*columns)
-
-    def note_pieces(self, runs: Runs) -> None:
-        """Count the pieces of data, and list them while they are few; runs in guest order."""
-        self.fragmentation.add(runs.length)
-        if self._extents is None:
-            return
-        self._listed += len(runs)
-        if self._listed > self._most_extents:
-            self._extents = None
-            return
-        self._extents.append(runs)
-
     def _add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs whose class is known: lengths in bytes."""
         units = length >> _UNIT_BITS
         held = np.bincount(values, weights=units, minlength=2 * DAMAGED).astype(np.int64)
-        held = held.reshape(2, DAMAGED)[:, : len(GuestClass)]
-        self.sums += held.sum(axis=0)
-        self.damaged += int(held[1].sum())
+        self._count(held)
         self.collector.add(units, values)
+
+    def _count(self, held: NDArray[np.int64]) -> None:
+        """Add to the sums: units by value, with `DAMAGED` or not."""
+        of_classes = held.reshape(2, DAMAGED)[:, : len(GuestClass)]
+        self.sums += of_classes.sum(axis=0)
+        self.damaged += int(of_classes[1].sum())
 
 
 def _with_more_pieces(

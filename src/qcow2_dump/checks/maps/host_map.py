@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.checks.maps.runs import DAMAGED, ClassRuns, RunCollector
+from qcow2_dump.checks.maps.class_values import DAMAGED
+from qcow2_dump.checks.maps.runs import ClassRuns, RunCollector
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.checks.space.stretches import Stretches, add_up
 

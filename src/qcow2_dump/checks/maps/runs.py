@@ -4,25 +4,29 @@ A run keeps what most of it is, and which classes are in it at all, so that a si
 cluster is never lost in the crowd, however coarse the picture becomes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAMAGED", "DAMAGED_BIT", "ClassRuns", "RunCollector"]
+from qcow2_dump.checks.maps.class_values import DAMAGED, DAMAGED_BIT
+from qcow2_dump.checks.maps.dense import class_of_most, count_cells
 
-DAMAGED = 0x80
-"""Added to a class (0 to 14) it makes the value of something of that class that is damaged."""
-
-DAMAGED_BIT = 15
-"""The bit of a mask that says that something is damaged; those below stand for classes."""
+__all__ = ["ClassRuns", "RunCollector"]
 
 _CLASSES = 16
 
 # Runs that are collected before they are made coarser, which takes some hundred bytes each. Up to
 # half of them is left: more than any picture has, so that none becomes coarser than it must.
 _MOST_COLLECTED = 1 << 18
+
+# Where runs are shorter on average, in the unit of their lengths, units are counted in their place.
+_DENSE = 32
+
+# The least that a cell must have to be counted by bits, as a power of two.
+_LEAST_COUNTED = 3
 
 _ONE = np.uint16(1)
 
@@ -92,22 +96,53 @@ class RunCollector:
 
     def add(self, length: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
         """Add runs: lengths in cells, and their values, as `ClassRuns.plain` takes them."""
-        piece = ClassRuns.plain(self._cell_size, length, values)
         start, self._end = self._end, self._end + int(length.sum())
         # Made coarser at once where it can be: small pieces are quicker than a large one.
-        if self._shift and not (start | self._end) & ((1 << self._shift) - 1):
-            piece = piece.coarser(self._shift)
-            piece = replace(piece, cell_size=self._cell_size, length=piece.length << self._shift)
-        piece = piece.merged()
-        self._pieces.append(piece)
-        self._held += len(piece)
-        if self._held > _MOST_COLLECTED:
-            self._thin()
+        if not self._shift or (start | self._end) & ((1 << self._shift) - 1) or not len(length):
+            self._keep(ClassRuns.plain(self._cell_size, length, values).merged())
+            return
+        lowest = int(np.bitwise_or.reduce(length))
+        unit_bits = (lowest & -lowest).bit_length() - 1
+        units = (self._end - start) >> unit_bits
+        if units <= len(length) * _DENSE and self._shift - unit_bits >= _LEAST_COUNTED:
+            present = np.flatnonzero(np.bincount(values)).tolist()
+            self._count(np.repeat(values, length >> unit_bits), present, unit_bits)
+        else:
+            self._keep_cells(ClassRuns.plain(self._cell_size, length, values).coarser(self._shift))
+
+    def add_alike(self, length: int, values: NDArray[np.uint8], present: Iterable[int]) -> None:
+        """Add runs of one length, a power of two; all values that are ``present`` are given."""
+        unit_bits = length.bit_length() - 1
+        end = self._end + length * len(values)
+        aligned = not (self._end | end) & ((1 << self._shift) - 1)
+        if aligned and self._shift - unit_bits >= _LEAST_COUNTED:
+            self._end = end
+            self._count(values, present, unit_bits)
+            return
+        heads = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+        self.add(np.diff(heads, append=len(values)) * length, values[heads])
 
     def runs(self, most: int) -> ClassRuns:
         """What was collected, as at most so many runs."""
         runs = self._joined().coarser(self._shift)
         return runs.within(most)
+
+    def _count(self, values: NDArray[np.uint8], present: Iterable[int], unit_bits: int) -> None:
+        """Keep the cells of as many values, each of which is that of ``1 << unit_bits``."""
+        kind, mask = count_cells(values, present, self._shift - unit_bits)
+        length = np.ones(len(kind), dtype=np.int64)
+        self._keep_cells(ClassRuns(self._cell_size << self._shift, length, kind, mask).merged())
+
+    def _keep_cells(self, coarse: ClassRuns) -> None:
+        """Keep runs that were made coarser; all are kept in cells of the first size."""
+        length = coarse.length << self._shift
+        self._keep(replace(coarse, cell_size=self._cell_size, length=length))
+
+    def _keep(self, piece: ClassRuns) -> None:
+        self._pieces.append(piece)
+        self._held += len(piece)
+        if self._held > _MOST_COLLECTED:
+            self._thin()
 
     def _thin(self) -> None:
         """Make what is there coarser; it stays in cells of the first size."""
@@ -201,12 +236,7 @@ def _largest(
         share += behind * is_kind[last] - before * is_kind[first]
         shares[kind] = share
         shares[rest] -= share
-    best = np.zeros(len(cell), dtype=np.uint8)
-    most = np.zeros(len(cell), dtype=np.int64)
-    for kind in sorted(shares):
-        best[shares[kind] > most] = kind
-        np.maximum(most, shares[kind], out=most)
-    return best
+    return class_of_most(shares, len(cell))
 
 
 def _all_of(mask: NDArray[np.uint16], groups: _Groups) -> NDArray[np.uint16]:

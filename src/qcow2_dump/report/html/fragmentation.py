@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qcow2_dump.checks.maps.guest_map import Fragmentation
+from qcow2_dump.checks.maps.data_pieces import Fragmentation
 from qcow2_dump.checks.result import Statistics
 from qcow2_dump.report.units import counted, share, size
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.maps.class_values import DAMAGED_BIT
 from qcow2_dump.checks.maps.guest_class import GuestClass
 from qcow2_dump.checks.maps.guest_map import GuestMap
 from qcow2_dump.checks.maps.host_map import HostMap
 from qcow2_dump.checks.maps.picture import Picture
-from qcow2_dump.checks.maps.runs import DAMAGED_BIT, ClassRuns
+from qcow2_dump.checks.maps.runs import ClassRuns
 from qcow2_dump.checks.maps.structures import Structures
 from qcow2_dump.checks.space.kinds import Kind
 from qcow2_dump.image.image import Image
