@@ -10,7 +10,7 @@ from typing import Literal
 
 from qcow2_dump.checks.catalogue import RULES, Rule, Severity
 
-__all__ = ["Claimant", "Finding", "FindingLog", "Table", "Tally", "Triage"]
+__all__ = ["LEAST_KEPT", "Claimant", "Finding", "FindingLog", "Table", "Tally", "Triage"]
 
 Triage = Literal["waste", "orphan"]
 """What may be done about a leak: free it, or keep it because it may be guest data."""
@@ -111,11 +111,17 @@ class Tally:
         return self.places > self.unsettled
 
 
+LEAST_KEPT = 1000
+"""Findings of a code that are kept in any case."""
+
+
 @dataclass(slots=True)
 class FindingLog:
-    """Counts every finding by code and keeps the first ``limit`` of each code.
+    """Counts every finding by code and keeps the first ones of each code.
 
-    Findings of ``ignored`` codes are not even counted.
+    ``limit`` is how many are wanted. At least ``LEAST_KEPT`` are kept: what a check concludes from
+    them must not depend on how many somebody wants to see. Findings of ``ignored`` codes are not
+    even counted.
     """
 
     limit: int = 1000
@@ -155,7 +161,7 @@ class FindingLog:
 
     def room(self, code: str) -> int:
         """How many more findings of this code would be kept."""
-        return max(0, self.limit - len(self._kept.get(code, ())))
+        return max(0, max(self.limit, LEAST_KEPT) - len(self._kept.get(code, ())))
 
     def replace(self, code: str, findings: Iterable[Finding]) -> None:
         """Put findings that know more (claimants, triage) in the place of those kept."""
@@ -166,7 +172,7 @@ class FindingLog:
         return list(self._kept.get(code, ()))
 
     def drain(self) -> Iterator[Finding]:
-        """The findings kept since the last call, for whoever shows them as they come."""
+        """The wanted findings since the last call, for whoever shows them as they come."""
         fresh, self._fresh = self._fresh, []
         yield from fresh
 
@@ -202,5 +208,7 @@ class FindingLog:
 
     def _keep(self, finding: Finding) -> None:
         if self.room(finding.code):
-            self._kept.setdefault(finding.code, []).append(finding)
-            self._fresh.append(finding)
+            kept = self._kept.setdefault(finding.code, [])
+            kept.append(finding)
+            if len(kept) <= self.limit:
+                self._fresh.append(finding)

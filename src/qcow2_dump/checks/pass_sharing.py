@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qcow2_dump.checks.facts import CheckFacts
-from qcow2_dump.checks.findings import Claimant, Finding
+from qcow2_dump.checks.findings import LEAST_KEPT, Claimant, Finding
 from qcow2_dump.checks.owners.claimants import ClaimantFinder
 from qcow2_dump.checks.owners.claims import GUEST_KINDS, Claims
 from qcow2_dump.checks.trees import LISTED_TREES
@@ -20,8 +20,6 @@ __all__ = ["SharingFacts", "check_sharing", "suspects_examined"]
 
 # Owners of one cluster that a finding carries; their number is always told.
 _LISTED_CLAIMANTS = 64
-# Triage must not depend on how many findings are wanted: as many clusters are always examined.
-_EXAMINED = 1000
 
 
 @dataclass(slots=True)
@@ -39,7 +37,7 @@ class SharingFacts:
 
 def suspects_examined(facts: CheckFacts) -> int:
     """Of how many clusters that look shared the owners are named, the first ones."""
-    return max(facts.log.limit, _EXAMINED)
+    return max(facts.log.limit, LEAST_KEPT)
 
 
 def check_sharing(facts: CheckFacts, found: SharingFacts) -> Iterator[int]:
@@ -67,18 +65,19 @@ def _report_shared(
     real = [cluster for cluster in suspects if _is_shared(claims[cluster])]
     unexamined = len(facts.counted.shared) - len(suspects)
     found.conflicts = unexamined + sum(_is_conflict(claims[cluster]) for cluster in real)
-    # Of those unexamined none can be told, so they count only where no more are wanted.
-    places = len(real) + (unexamined if len(real) >= facts.log.room("cluster.shared") else 0)
+    # Of those unexamined none can be told, so they count only where no more are kept; most of the
+    # clusters that are shared by mistake hold guest data, as most of all clusters do.
+    untold = unexamined if len(real) >= facts.log.room("cluster.shared") else 0
 
     def make(i: int) -> Finding:
         return _shared_finding(facts, real[i], claims[real[i]])
 
     facts.log.add_many(
         "cluster.shared",
-        places,
+        len(real) + untold,
         make,
         count=0,
-        guest_bytes=facts.space.cluster_size * sum(_has_guest(claims[c]) for c in real),
+        guest_bytes=facts.space.cluster_size * (sum(_has_guest(claims[c]) for c in real) + untold),
     )
 
 
