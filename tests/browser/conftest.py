@@ -63,8 +63,8 @@ def opened(browser: Browser) -> Iterator[Callable[..., Opened]]:
     """Opens pages; at the end none may have complained, or asked for anything but itself."""
     contexts: list[Opened] = []
 
-    def open_page(path: Path, *, theme: str = "light") -> Opened:
-        page = Opened(browser, path, theme)
+    def open_page(path: Path, *, theme: str = "light", scripts: bool = True) -> Opened:
+        page = Opened(browser, path, theme, scripts=scripts)
         contexts.append(page)
         return page
 

@@ -25,10 +25,12 @@ def write_page(folder: Path, *images: Path) -> Path:
 class Opened:
     """A page: what it said on the console, and what it asked the network for."""
 
-    def __init__(self, browser: Browser, path: Path, theme: str) -> None:
+    def __init__(self, browser: Browser, path: Path, theme: str, *, scripts: bool = True) -> None:
         scheme = cast(Literal["light", "dark"], theme)
         self._context = browser.new_context(
-            viewport={"width": 1200, "height": 800}, color_scheme=scheme
+            viewport={"width": 1200, "height": 800},
+            color_scheme=scheme,
+            java_script_enabled=scripts,
         )
         self.page = self._context.new_page()
         self.page.set_default_timeout(SECONDS * 1000)

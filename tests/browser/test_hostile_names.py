@@ -22,7 +22,7 @@ _MARKUP = (
     "]]></style><style>*{display:none}",
 )
 
-_SCRIPTS = 10
+_SCRIPTS = 11
 
 
 def test_markup_in_names_is_text(opened: Callable[..., Opened], tmp_path: Path) -> None:

@@ -35,6 +35,16 @@ def test_several_images_an_index_and_a_page_each(tmp_path: Path) -> None:
     assert names == ["all-1.htm", "all-3.htm", "all.htm"]
 
 
+def test_a_page_without_an_ending_gets_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run("report", SOUND, "-o", tmp_path / "one")
+        assert done.stdout.endswith(f"; see {tmp_path}/one.html\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["one.html"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert run("report", SOUND, "-o", pipe).returncode == 256 - errno.EEXIST
+
+
 def test_an_index_without_an_ending_gets_that_of_its_pages(tmp_path: Path) -> None:
     done = run("report", SOUND, DAMAGED, "-o", tmp_path / "all")
     assert done.stdout.endswith("all.html: the index\n")

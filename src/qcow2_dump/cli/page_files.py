@@ -22,7 +22,7 @@ class PageFiles:
 
     A link to a page of ours is followed, and stays. Raises SourceError at once when anything is
     there that is no page of ours (EEXIST), a link that leads nowhere included, or when the name
-    is no file's. An index without an ending becomes ``.html``, as its pages do.
+    is no file's. A name without an ending gets ``.html``.
     """
 
     def __init__(self, output: str, pages: int) -> None:
@@ -32,7 +32,8 @@ class PageFiles:
         if output.endswith(os.sep) or Path(output).is_dir():
             raise SourceError(errno.EISDIR, os.strerror(errno.EISDIR), output)
         self.output = Path(output)
-        if pages > 1 and not self.output.suffix:
+        # A device is no place for a page, whatever is put behind its name.
+        if not self.output.suffix and (self.output.is_file() or not self.output.exists()):
             self.output = Path(f"{output}.html")
         self._pages = [self.output]
         if pages > 1:

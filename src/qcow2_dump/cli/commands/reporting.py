@@ -17,7 +17,7 @@ def _report_options(options: Options) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="the page to write; of several images, their index (.html if it has no ending)",
+        help="the page to write (.html if it has no ending); of several images, their index",
     )
     options.add_argument(
         "--deep", action="store_true", help="also decompress every compressed cluster"

@@ -13,18 +13,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Templates", "require_engine"]
 
-_SCRIPTS = (
-    "core.js",
-    "places.js",
-    "map.js",
-    "map_view.js",
-    "map_input.js",
-    "table.js",
-    "charts.js",
-    "page.js",
-)
-_STYLES = ("page.css", "print.css")
-_CHARTS = "chart.umd.min.js"
+_SCRIPTS = {
+    "index.html": ("static/theme.js",),
+    "image.html": (
+        "vendor/chart.umd.min.js",
+        "static/theme.js",
+        "static/core.js",
+        "static/places.js",
+        "static/map.js",
+        "static/map_view.js",
+        "static/map_input.js",
+        "static/table.js",
+        "static/charts.js",
+        "static/page.js",
+    ),
+}
+_STYLES = ("static/page.css", "static/print.css")
 
 
 def require_engine() -> None:
@@ -41,8 +45,8 @@ class Templates:
     def render(self, template: str, **values: Any) -> str:
         """The page that a template makes of some values: as text they are escaped, always."""
         return self._environment.get_template(template).render(
-            styles=[_read("static", style) for style in _STYLES],
-            scripts=[_read("vendor", _CHARTS), *(_read("static", name) for name in _SCRIPTS)],
+            styles=[_read(path) for path in _STYLES],
+            scripts=[_read(path) for path in _SCRIPTS[template]],
             policy=_policy,
             **values,
         )
@@ -65,10 +69,10 @@ class Templates:
         return environment
 
 
-def _read(folder: str, name: str) -> str:
+def _read(path: str) -> str:
     """A file of this package that goes into the page as it is."""
     # Half of what importing the template engine costs is what importlib.resources would cost.
-    content = get_data("qcow2_dump.report.html", f"{folder}/{name}") or b""
+    content = get_data("qcow2_dump.report.html", path) or b""
     text = content.decode("utf-8").strip()
     # The library names a map of its source, which is not there.
     lines = [line for line in text.splitlines() if not line.startswith("//# sourceMappingURL")]

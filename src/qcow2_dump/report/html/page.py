@@ -9,7 +9,7 @@ from qcow2_dump.report import commands
 from qcow2_dump.report.advice import advise
 from qcow2_dump.report.escape import one_line, printable
 from qcow2_dump.report.html.engine import Templates
-from qcow2_dump.report.html.finding_rows import finding_rows, kind_rows
+from qcow2_dump.report.html.finding_rows import FindingRow, finding_rows, kind_rows
 from qcow2_dump.report.html.fragmentation import fragmentation_rows
 from qcow2_dump.report.html.map_data import map_data
 from qcow2_dump.report.html.space_rows import space_rows
@@ -105,6 +105,7 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
         more=_more(len(entries) - len(lost)),
         raw_values=commands.command("check", commands.path(image.name), "--errors"),
         findings=findings,
+        commands=_commands(findings),
         omitted=result.omitted,
         space=space,
         fragments=fragments,
@@ -134,6 +135,15 @@ def _brief(pictured: ImagePictured) -> list[tuple[str, str]]:
     info = pictured.info
     rows = [("format", f"qcow2 version {info.header.version}"), *fact_rows(info)]
     return [(label, value) for label, value in rows if label != "preallocation"]
+
+
+def _commands(findings: Sequence[FindingRow]) -> dict[str, list[str]]:
+    """The commands that mend findings, by code: paper has no room for one in each row."""
+    found: dict[str, dict[str, None]] = {}
+    for row in findings:
+        if row.command:
+            found.setdefault(row.code, {})[row.command] = None
+    return {code: list(lines) for code, lines in found.items()}
 
 
 def _more(usable: int) -> str:

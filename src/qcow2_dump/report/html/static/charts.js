@@ -31,7 +31,7 @@ Report.drawSpace = function (space) {
   const largest = Math.max(1, ...space.labels.map((_, row) =>
     space.parts.reduce((sum, part) => sum + part.bytes[row], 0)));
   // Powers of two are round numbers here.
-  const step = Math.pow(2, Math.ceil(Math.log2(largest / (narrow ? 3 : 6))));
+  const step = Math.max(1, Math.pow(2, Math.ceil(Math.log2(largest / (narrow ? 3 : 6)))));
   const chart = new Chart(canvas, {
     type: "bar",
     data: { labels: space.labels, datasets },

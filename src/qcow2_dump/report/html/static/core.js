@@ -57,6 +57,8 @@ Report.fixed = function (value, digits) {
   return (Number(text) - 10 ** -digits).toFixed(digits);
 };
 
+Report.counted = (count, what) => `${count.toLocaleString("en-US")} ${what}${count === 1 ? "" : "s"}`;
+
 // The position of the last number that is not greater, in an ascending column; -1 for none.
 Report.lastBelow = function (column, value) {
   let low = 0;

@@ -4,25 +4,26 @@
 Object.assign(Report.MapView.prototype, {
   listen() {
     const { canvas, section } = this;
-    canvas.addEventListener("pointermove", (event) => this.point(event));
+    canvas.addEventListener("pointerdown", (event) => this.grasp(event));
+    canvas.addEventListener("pointermove", (event) => this.drag(event) || this.point(event));
     canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
     canvas.addEventListener("blur", () => (this.tip.hidden = true));
     canvas.addEventListener("click", (event) => {
       const at = this.offsetAt(event);
-      if (at === null) return;
+      if (at === null || this.grasped?.moved) return;
       this.cursor = at;
       this.pointed = true;
       this.draw();
       this.pin();
     });
-    canvas.addEventListener("dblclick", (event) => this.zoom(2, this.offsetAt(event) ?? this.cursor));
+    canvas.addEventListener("dblclick", (event) => this.zoomAt(2, event));
     canvas.addEventListener(
       "wheel",
       (event) => {
-        // Only once the map was clicked: the page has to scroll as well.
-        if (document.activeElement !== canvas) return;
+        // The wheel alone scrolls the page.
+        if (!event.ctrlKey && !event.metaKey) return;
         event.preventDefault();
-        this.zoom(event.deltaY < 0 ? 1 : -1, this.offsetAt(event) ?? this.cursor);
+        this.zoomAt(event.deltaY < 0 ? 1 : -1, event);
       },
       { passive: false },
     );
@@ -43,6 +44,27 @@ Object.assign(Report.MapView.prototype, {
       slide(event);
     });
     this.strip.addEventListener("pointermove", (event) => event.buttons && slide(event));
+  },
+
+  grasp(event) {
+    if (event.button === 0) {
+      this.grasped = { x: event.offsetX, y: event.offsetY, from: this.from, moved: false };
+    }
+  },
+
+  // Move what is shown with the pointer; false where nothing is being dragged.
+  drag(event) {
+    const { grasped } = this;
+    if (!grasped || !(event.buttons & 1)) return false;
+    const { pitch, columns } = this.layout();
+    const across = Math.round((grasped.x - event.offsetX) / pitch);
+    const down = Math.round((grasped.y - event.offsetY) / pitch);
+    if (!grasped.moved && !across && !down) return false;
+    if (!grasped.moved) this.canvas.setPointerCapture(event.pointerId);
+    grasped.moved = true;
+    this.tip.hidden = true;
+    this.moveTo(grasped.from + (across + down * columns) * this.unit);
+    return true;
   },
 
   act(name) {
@@ -90,13 +112,26 @@ Object.assign(Report.MapView.prototype, {
     event.preventDefault();
   },
 
-  // The offset in the file or on the disk under the pointer, null beside the cells.
-  offsetAt(event) {
+  zoomAt(steps, event) {
+    const offset = this.offsetAt(event);
+    if (offset === null) this.zoom(steps);
+    else this.zoom(steps, offset, event);
+  },
+
+  // The cell under the pointer, counted from the upper left; null beside the cells.
+  cellAt(event) {
     const layout = this.layout();
     const column = Math.floor(event.offsetX / layout.pitch);
     const row = Math.floor(event.offsetY / layout.pitch);
     const cell = row * layout.columns + column;
-    if (column < 0 || row < 0 || column >= layout.columns || cell >= layout.count) return null;
+    const isBeside = column < 0 || row < 0 || column >= layout.columns || cell >= layout.count;
+    return isBeside ? null : cell;
+  },
+
+  // The offset in the file or on the disk under the pointer, null beside the cells.
+  offsetAt(event) {
+    const cell = this.cellAt(event);
+    if (cell === null) return null;
     const offset = this.from + cell * this.unit;
     return offset < this.map.size ? offset : null;
   },
@@ -128,8 +163,11 @@ Object.assign(Report.MapView.prototype, {
     const { from, to } = this.cellOf(offset);
     const lines = this.placeWords(from, to);
     const findings = Report.findingsIn(this.side, from, to);
-    for (const finding of findings.slice(0, 2)) lines.push(`finding ${finding.number}: ${finding.code}`);
-    if (findings.length > 2) lines.push(`and ${findings.length - 2} more findings`);
+    // A line that says "1 more" could as well say which.
+    const named = findings.length > 3 ? findings.slice(0, 2) : findings;
+    for (const finding of named) lines.push(`finding ${finding.number}: ${finding.code}`);
+    const more = findings.length - named.length;
+    if (more) lines.push(`and ${Report.counted(more, "more finding")}`);
     return lines;
   },
 
@@ -151,7 +189,7 @@ Object.assign(Report.MapView.prototype, {
 
   structureWords(from, to) {
     const { words, total } = Report.structuresIn(from, to, Report.SHOWN);
-    return total > words.length ? [...words, `and ${total - words.length} more structures`] : words;
+    return total > words.length ? [...words, `and ${Report.counted(total - words.length, "more structure")}`] : words;
   },
 
   // Where the data of the cell lies on the other side.

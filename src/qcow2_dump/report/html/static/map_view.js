@@ -22,6 +22,7 @@ Report.MapView = class {
     this.cursor = 0;
     this.pointed = false;
     this.unit = map.finest;
+    this.showsAll = true;
     this.makeLegend();
     this.listen();
     new ResizeObserver(() => this.resized()).observe(this.canvas.parentElement);
@@ -32,7 +33,7 @@ Report.MapView = class {
   layout() {
     const width = Math.max(120, this.canvas.parentElement.clientWidth);
     const capacity = Math.floor(width / Report.CELL) * Math.floor(Report.HEIGHT / Report.CELL);
-    const wanted = Math.min(capacity, Math.max(1, Math.ceil(this.map.size / this.unit)));
+    const wanted = Math.min(capacity, Math.ceil(this.map.size / this.unit));
     let pitch = Report.LARGEST_CELL;
     while (
       pitch > Report.CELL &&
@@ -41,11 +42,12 @@ Report.MapView = class {
       pitch--;
     }
     const columns = Math.floor(width / pitch);
-    return { width, capacity, pitch, columns, count: wanted, rows: Math.ceil(wanted / columns) };
+    return { width, capacity, pitch, columns, count: wanted, rows: Math.max(1, Math.ceil(wanted / columns)) };
   }
 
   resized() {
-    if (this.zoomedOut) this.whole();
+    // Asked for the width before: in a narrower window the same cells would not show all.
+    if (this.showsAll) this.whole();
     else this.draw();
   }
 
@@ -67,14 +69,14 @@ Report.MapView = class {
     return this.from === 0 && this.unit >= this.unitFor(this.map.size);
   }
 
-  zoom(steps, around = this.cursor) {
+  // Zoom around an offset; what was pointed at stays below the pointer.
+  zoom(steps, around = this.cursor, pointer = null) {
     const widest = this.unitFor(this.map.size);
     const before = this.unit;
     const unit = this.unit * Math.pow(2, -steps);
     this.unit = Math.min(widest, Math.max(this.map.finest, unit));
     if (this.unit === before) return;
-    // What was pointed at stays where it is.
-    const cell = Math.floor((around - this.from) / before);
+    const cell = (pointer && this.cellAt(pointer)) ?? Math.floor((around - this.from) / before);
     this.moveTo(Math.floor(around / this.unit) * this.unit - cell * this.unit);
   }
 
@@ -107,7 +109,11 @@ Report.MapView = class {
       step > 0
         ? ranges.find((range) => range.from >= cell.to) ?? ranges[0]
         : ranges.findLast((range) => range.to <= cell.from) ?? ranges[ranges.length - 1];
-    if (!found) return;
+    if (!found) {
+      this.where.textContent = "No damage is known here";
+      Report.say("No damage is known here");
+      return;
+    }
     this.cursor = found.from;
     this.pointed = true;
     this.follow();
@@ -179,6 +185,7 @@ Report.MapView = class {
     const height = 34;
     const context = Report.prepare(this.strip, layout.width, height);
     const unit = this.map.size / layout.width;
+    if (!unit) return;
     const cells = this.map.cells(0, unit, layout.width);
     const colors = this.colors();
     for (let x = 0; x < layout.width; x++) {
@@ -204,9 +211,16 @@ Report.MapView = class {
   tell(layout) {
     const end = Math.min(this.map.size, this.from + layout.count * this.unit);
     const range = end > this.from ? Report.range(this.from, end) : "nothing";
-    this.where.textContent = `${range}, ${Report.size(this.unit)} a cell`;
+    this.showsAll = this.zoomedOut;
+    const isFinest = this.unit <= this.map.finest;
+    const isCoarse = isFinest && this.map.finest > Report.data.clusterSize;
+    const cell = Report.size(this.unit);
+    this.where.textContent =
+      `${range}, ${cell} a cell` + (isCoarse ? "; this page holds no finer picture" : "");
+    const why = isCoarse ? `One cell is ${cell}; this page holds no finer picture` : "A cell is a cluster";
+    this.section.querySelector('[data-act="in"]').title = isFinest ? why : "";
     for (const [name, off] of [
-      ["in", this.unit <= this.map.finest],
+      ["in", isFinest],
       ["out", this.zoomedOut],
       ["whole", this.zoomedOut],
     ]) {

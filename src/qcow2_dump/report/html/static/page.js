@@ -1,21 +1,13 @@
 // The page as a whole: its colours, its buttons, and the order in which things are made.
 "use strict";
 
-Report.setTheme = function (theme) {
-  if (theme === "auto") document.documentElement.removeAttribute("data-theme");
-  else document.documentElement.setAttribute("data-theme", theme);
-  Report.redraw();
-};
-
 Report.redraw = function () {
   for (const view of Object.values(Report.maps)) view.draw();
   Report.drawCharts();
 };
 
 Report.listen = function () {
-  document.getElementById("theme").addEventListener("input", (event) => {
-    Report.setTheme(event.currentTarget.value);
-  });
+  document.addEventListener("theme", () => Report.redraw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Report.redraw());
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", () => {
@@ -33,9 +25,9 @@ Report.listen = function () {
   let before = null;
   window.addEventListener("beforeprint", () => {
     before = document.documentElement.getAttribute("data-theme") ?? "auto";
-    Report.setTheme("light");
+    Theme.set("light");
   });
-  window.addEventListener("afterprint", () => Report.setTheme(before ?? "auto"));
+  window.addEventListener("afterprint", () => Theme.set(before ?? "auto"));
 };
 
 Report.start = async function () {

@@ -53,7 +53,7 @@ Report.Table = class {
       if (fits) shown++;
     }
     this.count.textContent =
-      shown === this.rows.length ? `${shown} findings` : `${shown} of ${this.rows.length} findings`;
+      (shown === this.rows.length ? "" : `${shown} of `) + Report.counted(this.rows.length, "finding");
   }
 
   sort(button) {
@@ -106,7 +106,7 @@ Report.Table = class {
     const cells = (row) =>
       [...row.cells].map((cell) => {
         const copy = cell.cloneNode(true);
-        for (const part of copy.querySelectorAll("[data-show]")) part.remove();
+        for (const part of copy.querySelectorAll("[data-show], .printed")) part.remove();
         return copy.textContent.replace(/\s+/g, " ").trim();
       });
     const heading = this.section.querySelector("thead tr");
