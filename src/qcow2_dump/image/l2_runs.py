@@ -138,8 +138,6 @@ class L2Decoder:
         host = arrays.l2_offsets(raw).view(np.int64)
         if int(host.max()) >= self._end:
             return None
-        if not host.all():
-            host[host == 0] = NO_HOST
         return PlainClusters.make(first * size, size, host)
 
     def _stretches(self, first: int, raw: _U64, heads: _I64) -> ExtentBatch:

@@ -14,31 +14,35 @@ from qcow2_dump.ondisk.mapping import ClusterType
 
 __all__ = ["PlainClusters"]
 
+_NORMAL, _UNALLOCATED = np.uint8(ClusterType.NORMAL), np.uint8(ClusterType.UNALLOCATED)
+
 
 @dataclass(frozen=True, slots=True)
 class PlainClusters:
     """Whole guest clusters of ``size`` bytes that follow each other, without a problem.
 
-    They begin at the guest offset ``start``. ``host`` (int64[clusters]) is where the data of each
-    lies, in bytes, NO_HOST where nothing is allocated. ``heads`` (bool[clusters]) are those with
-    which an extent begins, the first among them.
+    They begin at the guest offset ``start``. ``placed`` (bool[clusters]) says which have data,
+    ``host`` (int64[clusters]) where that lies, in bytes; it is 0 for the others. ``heads``
+    (bool[clusters]) are those with which an extent begins, the first among them.
     """
 
     start: int
     size: int
     host: NDArray[np.int64]
+    placed: NDArray[np.bool_]
     heads: NDArray[np.bool_]
 
     @classmethod
     def make(cls, start: int, size: int, host: NDArray[np.int64]) -> "PlainClusters":
-        """The same with the heads found; places are multiples of ``size``."""
+        """The same with all else found; places are multiples of ``size``, or 0."""
+        placed = host != 0
         heads = np.empty(len(host), dtype=np.bool_)
         heads[0] = True
-        # Nothing follows NO_HOST: the sum would not be a multiple.
         np.not_equal(host[1:] - host[:-1], size, out=heads[1:])
-        if int(host.min()) == NO_HOST:
-            heads[1:] &= (host[1:] & host[:-1]) != NO_HOST
-        return cls(start, size, host, heads)
+        if not placed.all():
+            # From nothing to nothing goes on, from nothing to the second cluster does not.
+            np.not_equal(placed[1:], placed[:-1], out=heads[1:], where=~placed[:-1])
+        return cls(start, size, host, placed, heads)
 
     @property
     def end(self) -> int:
@@ -48,9 +52,9 @@ class PlainClusters:
     def extents(self) -> ExtentBatch:
         """The same as extents."""
         heads = np.flatnonzero(self.heads)
-        host = self.host[heads]
-        kind = np.full(len(host), ClusterType.NORMAL, dtype=np.uint8)
-        kind[host == NO_HOST] = ClusterType.UNALLOCATED
+        placed = self.placed[heads]
+        host = np.where(placed, self.host[heads], NO_HOST)
+        kind = np.where(placed, _NORMAL, _UNALLOCATED)
         length = np.diff(heads, append=len(self.host)) * self.size
         start = self.start + heads * self.size
         return ExtentBatch.make(start, length, host, kind, np.zeros(len(host), dtype=np.uint8))

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2_dump.checks.maps.data_pieces import DataPieces, GuestExtents
-from qcow2_dump.image.extents import NO_HOST
 from qcow2_dump.image.plain_clusters import PlainClusters
 from qcow2_dump.ondisk.mapping import ClusterType
 
@@ -32,7 +31,7 @@ def _expected(places: list[int]) -> list[tuple[int, int, int]]:
 
 
 def _clusters(first: int, places: list[int]) -> PlainClusters:
-    host = np.array([place * _SIZE or NO_HOST for place in places], dtype=np.int64)
+    host = np.array([place * _SIZE for place in places], dtype=np.int64)
     return PlainClusters.make(first * _SIZE, _SIZE, host)
 
 

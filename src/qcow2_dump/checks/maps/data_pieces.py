@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.image.extents import NO_HOST
 from qcow2_dump.image.plain_clusters import PlainClusters
 
 __all__ = ["DataPieces", "Fragmentation", "GuestExtents"]
@@ -113,25 +112,28 @@ class DataPieces:
 
     def take_clusters(self, clusters: PlainClusters) -> None:
         """Add the data of some clusters."""
-        placed = clusters.host != NO_HOST
-        begins = clusters.heads & placed
-        ends = np.append(clusters.heads[1:], True) & placed
-        if not begins.any():
+        begins = clusters.heads & clusters.placed
+        ends = np.append(clusters.heads[1:], True) & clusters.placed
+        number = int(np.count_nonzero(begins))
+        if not number:
             return
-        # Where data is scattered most pieces are single clusters, and counting these is quick.
         alone = begins & ends
-        self.fragmentation.add_alike(int(np.count_nonzero(alone)), clusters.size)
-        first, last = (np.flatnonzero(bounds & ~alone) for bounds in (begins, ends))
-        self.fragmentation.add((last - first + 1) * clusters.size)
+        alike = int(np.count_nonzero(alone))
+        if self._listed is None and 2 * alike > number:
+            # Where data is scattered most pieces are single clusters, and counting is quick.
+            self.fragmentation.add_alike(alike, clusters.size)
+            first, last = (np.flatnonzero(bounds & ~alone) for bounds in (begins, ends))
+            self.fragmentation.add((last - first + 1) * clusters.size)
+        else:
+            found = _extents(clusters)
+            self.fragmentation.add(found.length)
+            if self._listed is not None:
+                self._listed.append(found)
         bounds = begins.tobytes(), ends.tobytes()
         self._follow(
             _piece(clusters, *(flags.find(1) for flags in bounds)),
             _piece(clusters, *(flags.rfind(1) for flags in bounds)),
         )
-        if self._listed is not None:
-            first, last = np.flatnonzero(begins), np.flatnonzero(ends)
-            guest, size = clusters.start + first * clusters.size, (last - first + 1) * clusters.size
-            self._listed.append(GuestExtents(guest, clusters.host[first], size))
 
     def extents(self) -> GuestExtents | None:
         """All pieces, unless they were too many."""
@@ -154,6 +156,15 @@ class DataPieces:
                 self._last = before._replace(length=before.length + first.length)
         if self.fragmentation.pieces > self._most:
             self._listed = None
+
+
+def _extents(clusters: PlainClusters) -> GuestExtents:
+    """The pieces of data among some clusters."""
+    heads = np.flatnonzero(clusters.heads)
+    data = clusters.placed[heads]
+    length = np.diff(heads, append=len(clusters.host))[data] * clusters.size
+    first = heads[data]
+    return GuestExtents(clusters.start + first * clusters.size, clusters.host[first], length)
 
 
 def _piece(clusters: PlainClusters, first: int, last: int) -> _Piece:

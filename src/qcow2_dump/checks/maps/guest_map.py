@@ -122,9 +122,8 @@ class _Walk:
             return
         self.end = clusters.end
         self.pieces.take_clusters(clusters)
-        values = self._classes.of(np.maximum(clusters.host, 0) >> self._bits)
-        if int(clusters.host.min()) == NO_HOST:
-            values[clusters.host == NO_HOST] = GuestClass.UNALLOCATED
+        values = self._classes.of(clusters.host >> self._bits)
+        values *= clusters.placed.view(np.uint8)  # UNALLOCATED is 0
         if int(values.min()) == int(values.max()):
             self._add(np.array([self.end - clusters.start], dtype=np.int64), values[:1])
             return

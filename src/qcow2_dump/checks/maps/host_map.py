@@ -37,22 +37,21 @@ class HostMapper:
         self._size = size
         self._cluster_size = cluster_size
         self._collector = RunCollector(cluster_size)
-        self._sums = np.zeros(len(Kind), dtype=np.int64)
-        self._damaged = 0
+        self._sums = np.zeros(2 * DAMAGED, dtype=np.int64)
         self._last: Stretches | None = None
 
     def take(self, stretches: Stretches) -> None:
         """Add the next piece of the file."""
         lengths = stretches.lengths
-        add_up(self._sums, stretches.kinds, lengths)
-        self._damaged += int(lengths[stretches.damaged].sum())
         values = stretches.kinds | stretches.damaged.astype(np.uint8) * np.uint8(DAMAGED)
+        add_up(self._sums, values, lengths)
         self._collector.add(lengths, values)
         self._last = stretches
 
     def map(self, most_runs: int) -> HostMap:
         """The map, once all of the file was taken."""
-        sums, damaged = self._sums * self._cluster_size, self._damaged * self._cluster_size
+        of_values = self._sums.reshape(2, DAMAGED)[:, : len(Kind)] * self._cluster_size
+        sums, damaged = of_values.sum(axis=0), int(of_values[1].sum())
         if self._last is not None:
             missing = self._last.end * self._cluster_size - self._size
             sums[self._last.kinds[-1]] -= missing

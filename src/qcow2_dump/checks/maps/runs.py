@@ -186,6 +186,8 @@ def _coarser(
     end = np.cumsum(runs.length)
     start = end - runs.length
     within = (1 << shift) - 1
+    if not int(np.bitwise_or.reduce(start)) & within:
+        return (runs.length + within) >> shift, runs.kind, runs.mask
     # The runs that begin inside of a cell: each shares it with the one before.
     inner = np.flatnonzero((start & within) != 0)
     cell = start[inner] >> shift

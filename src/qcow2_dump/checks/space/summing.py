@@ -93,9 +93,9 @@ class _Totals:
         lengths = stretches.lengths
         add_up(self.of_codes, stretches.codes, lengths)
         add_up(self.of_kinds, stretches.kinds, lengths)
-        used = np.flatnonzero(stretches.kinds != Kind.FREE)
-        if len(used):
-            self.behind = int(stretches.ends[used[-1]])
+        last = (stretches.kinds != Kind.FREE).tobytes().rfind(1)
+        if last >= 0:
+            self.behind = int(stretches.ends[last])
         self._last = stretches
 
     def finish(self) -> None:
