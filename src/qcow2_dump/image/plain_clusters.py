@@ -41,7 +41,8 @@ class PlainClusters:
         np.not_equal(host[1:] - host[:-1], size, out=heads[1:])
         if not placed.all():
             # From nothing to nothing goes on, from nothing to the second cluster does not.
-            np.not_equal(placed[1:], placed[:-1], out=heads[1:], where=~placed[:-1])
+            heads[1:] &= placed[:-1]
+            heads[1:] |= placed[:-1] != placed[1:]
         return cls(start, size, host, placed, heads)
 
     @property

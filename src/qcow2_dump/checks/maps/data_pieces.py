@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qcow2_dump.checks.maps.powers import exponents
 from qcow2_dump.image.plain_clusters import PlainClusters
 
 __all__ = ["DataPieces", "Fragmentation", "GuestExtents"]
@@ -56,8 +57,7 @@ class Fragmentation:
         self.pieces += len(length)
         self.data += int(length.sum())
         self.largest = max(self.largest, int(length.max()))
-        exponent = np.frexp(length.astype(np.float64))[1] - 1
-        self.by_size += np.bincount(exponent, minlength=_HISTOGRAM)
+        self.by_size += np.bincount(exponents(length), minlength=_HISTOGRAM)
 
     def add_alike(self, number: int, length: int) -> None:
         """Count so many pieces of one length in bytes."""
@@ -125,10 +125,11 @@ class DataPieces:
             first, last = (np.flatnonzero(bounds & ~alone) for bounds in (begins, ends))
             self.fragmentation.add((last - first + 1) * clusters.size)
         else:
-            found = _extents(clusters)
-            self.fragmentation.add(found.length)
+            first, length = _pieces(clusters)
+            self.fragmentation.add(length)
             if self._listed is not None:
-                self._listed.append(found)
+                guest, host = clusters.start + first * clusters.size, clusters.host[first]
+                self._listed.append(GuestExtents(guest, host, length))
         bounds = begins.tobytes(), ends.tobytes()
         self._follow(
             _piece(clusters, *(flags.find(1) for flags in bounds)),
@@ -158,13 +159,13 @@ class DataPieces:
             self._listed = None
 
 
-def _extents(clusters: PlainClusters) -> GuestExtents:
-    """The pieces of data among some clusters."""
+def _pieces(clusters: PlainClusters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pieces of data among some clusters: the position of the first, and length in bytes."""
     heads = np.flatnonzero(clusters.heads)
     data = clusters.placed[heads]
-    length = np.diff(heads, append=len(clusters.host))[data] * clusters.size
-    first = heads[data]
-    return GuestExtents(clusters.start + first * clusters.size, clusters.host[first], length)
+    length = np.diff(heads, append=len(clusters.host))[data]
+    length *= clusters.size
+    return heads[data], length
 
 
 def _piece(clusters: PlainClusters, first: int, last: int) -> _Piece:

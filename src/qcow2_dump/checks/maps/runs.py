@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.maps.class_values import DAMAGED, DAMAGED_BIT
 from qcow2_dump.checks.maps.dense import class_of_most, count_cells
+from qcow2_dump.checks.maps.powers import exponents
 
 __all__ = ["ClassRuns", "RunCollector"]
 
@@ -170,9 +171,8 @@ class RunCollector:
 
 def _least_shift(length: NDArray[np.int64], most: int) -> int:
     """A shift, at least 1, below which there are certainly more runs than that."""
-    exponent = np.frexp(length.astype(np.float64))[1] - 1
     # Longer than two cells, a run holds a whole one, and so is still a run of its own.
-    at_least = np.cumsum(np.bincount(exponent, minlength=64)[::-1])[::-1]
+    at_least = np.cumsum(np.bincount(exponents(length), minlength=64)[::-1])[::-1]
     shift = 1
     while shift < 62 and at_least[shift + 1] > most:
         shift += 1
