@@ -25,6 +25,9 @@ _DAMAGED = np.uint8(DAMAGED)
 # cluster is noted, in a byte.
 _MOST_CUTS = 1 << 18
 
+# Where fewer than one cluster in so many is no plain data, only these are noted.
+_RARE = 8
+
 
 class ClassPieces(NamedTuple):
     """Ranges of clusters cut where their class may change.
@@ -153,8 +156,13 @@ def _note(
     What is most frequent by far is noted as 0: it takes no room where a file is full of holes.
     """
     values = values ^ np.uint8(GuestClass.DATA)
-    if values.any():
-        noted[start[0] : end] = np.repeat(values, np.diff(start, append=end))
+    others = np.flatnonzero(values)
+    length = np.diff(start, append=end)
+    if int(length[others].sum()) * _RARE > end - int(start[0]):
+        noted[start[0] : end] = np.repeat(values, length)
+    elif len(others):
+        length = length[others]
+        noted[_counted_up(start[others], length)] = np.repeat(values[others], length)
 
 
 def _counted_up(first: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:

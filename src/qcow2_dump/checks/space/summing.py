@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qcow2_dump.checks.bitset import BitSet
 from qcow2_dump.checks.space.host_allocation import FreeAllocation
-from qcow2_dump.checks.space.kinds import Kind
+from qcow2_dump.checks.space.kinds import Kind, kinds_of
 from qcow2_dump.checks.space.stretches import Stretches, add_up
 from qcow2_dump.checks.space.sums import Part, SpaceSums, TreeSums
 from qcow2_dump.checks.space.survey import Survey
@@ -85,6 +85,8 @@ class _Totals:
         self.of_codes = np.zeros(len(survey.uses.users.masks), dtype=np.int64)
         self.of_kinds = np.zeros(len(Kind), dtype=np.int64)
         self.behind = 0
+        self._kinds = kinds_of(survey.uses.users)
+        self._leaked = 0
         self._space = survey.space
         self._last: Stretches | None = None
 
@@ -92,7 +94,7 @@ class _Totals:
         """Add the next piece of the file."""
         lengths = stretches.lengths
         add_up(self.of_codes, stretches.codes, lengths)
-        add_up(self.of_kinds, stretches.kinds, lengths)
+        self._leaked += int(lengths[stretches.kinds == Kind.LEAKED].sum())
         last = (stretches.kinds != Kind.FREE).tobytes().rfind(1)
         if last >= 0:
             self.behind = int(stretches.ends[last])
@@ -100,6 +102,10 @@ class _Totals:
 
     def finish(self) -> None:
         """Turn clusters into bytes, of which the last cluster may have fewer."""
+        add_up(self.of_kinds, self._kinds, self.of_codes)
+        # Nobody uses leaked clusters either.
+        self.of_kinds[Kind.FREE] -= self._leaked
+        self.of_kinds[Kind.LEAKED] += self._leaked
         self.of_codes <<= self._space.cluster_bits
         self.of_kinds <<= self._space.cluster_bits
         if self._last is not None:
