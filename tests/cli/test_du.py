@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 from pathlib import Path
@@ -93,6 +94,39 @@ def test_json_and_csv(image: Path) -> None:
     assert run("du", "--csv", image).stdout.startswith("row,what,id,name,")
     done = run("du", "--csv", "--json", image)
     assert (done.returncode, done.stdout) == (234, "")
+
+
+def test_a_narrow_terminal_says_which_columns_it_has_no_room_for(image: Path) -> None:
+    said = " ".join(run("du", image, COLUMNS="60").stdout.split())
+    assert "left out for want of room: virtual size, referenced; --json has all" in said
+    assert "left out" not in run("du", image, COLUMNS="120").stdout
+    # There each number has a line of its own.
+    assert "left out" not in run("du", image, COLUMNS="20").stdout
+
+
+def test_csv_has_what_qualifies_its_figures(tmp_path: Path) -> None:
+    hurt = damaged().write_to(tmp_path / "damaged.qcow2")
+    document = json.loads(run("du", "--json", hurt).stdout)
+    rows = list(csv.DictReader(run("du", "--csv", hurt).stdout.splitlines()))
+    told = {row["what"]: row["bytes"] for row in rows if row["row"] == "file"}
+    for key in ("length", "allocated", "allocated_free"):
+        assert told[key] == str(document[key])
+    assert sum(int(row["bytes"]) for row in rows if row["row"] == "part") == document["length"]
+    doubts = [(row["what"], row["name"]) for row in rows if row["row"] == "doubt"]
+    assert doubts == [(doubt["kind"], doubt["message"]) for doubt in document["doubts"]]
+    assert doubts
+
+
+def test_bytes_that_are_no_text_are_escaped_once(tmp_path: Path) -> None:
+    built = rich()
+    record = built.places.snapshot_records[0]
+    at = built.data.read(record, 200).index(b"monday")
+    built.poke(record + at, 0xFF, 1)
+    path = built.write_to(tmp_path / "named.qcow2")
+    rows = list(csv.DictReader(run("du", "--csv", path).stdout.splitlines()))
+    assert "\\xffonday" in {row["name"] for row in rows}
+    trees = json.loads(run("du", "--json", path).stdout)["trees"]
+    assert "\\xffonday" in {tree["name"] for tree in trees}
 
 
 def test_snapshots_that_would_go(image: Path) -> None:

@@ -28,6 +28,7 @@ def test_numbers_go_before_the_bar_does(columns: int, shown: list[str], has_bar:
     layout = laid_out(Paper(columns), (8, 12), COLUMNS)
     assert layout is not None
     assert [column.heading for column in layout.columns] == shown
+    assert layout.left_out == tuple(c.heading for c in COLUMNS if c.heading not in shown)
     assert (layout.bar > 0) == has_bar
     assert len(layout.line("name", 0)) + 2 + layout.bar <= max(columns, 24)
 

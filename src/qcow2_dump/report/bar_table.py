@@ -37,12 +37,14 @@ class Column(NamedTuple):
 class Layout:
     """What is shown of a table: columns of text for the name, numbers, columns for the bar.
 
-    Without any for the name, a line begins with the numbers.
+    Without any for the name, a line begins with the numbers. ``left_out`` names the columns for
+    which there is no room.
     """
 
     name: int
     columns: tuple[Column, ...]
     bar: int
+    left_out: tuple[str, ...] = ()
 
     def headings(self, name: str) -> list[str]:
         """The heading, as many lines as that of its columns."""
@@ -81,7 +83,8 @@ def laid_out(paper: Paper, names: tuple[int, int], columns: Sequence[Column]) ->
             name = min(most, left - bar)
             if shortest and name < most:  # cut anyway: then the bar gets what it needs
                 name = max(least, left - len(GAP) - _USUAL_BAR)
-            return Layout(name, shown, left - name - len(GAP) if shortest else 0)
+            gone = tuple(c.heading.replace("\n", " ") for c in columns if c not in shown)
+            return Layout(name, shown, left - name - len(GAP) if shortest else 0, gone)
     return None
 
 

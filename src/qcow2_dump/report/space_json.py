@@ -65,17 +65,23 @@ def du_document(measured: Measured, image: Image) -> doc.DuDocument:
 
 
 def du_rows(measured: Measured, image: Image) -> Iterator[str]:
-    """The lines of a CSV table: a row for each part, tree and set, the columns' names first."""
+    """The lines of a CSV table, the columns' names first.
+
+    A row for each part and tree, for each set that was asked for, for the file as a whole, and
+    for each doubt, whose words stand in the column of names.
+    """
     yield ",".join(_COLUMNS)
     for part, length in _parts(measured):
         yield _row(row="part", what=part.value, bytes=length)
+    records = [entry.record for entry in image.snapshot_table.entries]
     for row in _trees(measured):
         tree = _tree(row, measured, image)
+        record = records[row.tree - 1] if row.tree else None
         yield _row(
             row="tree",
             what=_selector(row.tree),
-            id=_harmless(tree["id"]),
-            name=_harmless(tree["name"]),
+            id=None if record is None else _harmless(record.id),
+            name=None if record is None else _harmless(record.name),
             virtual_size=tree["virtual_size"],
             referenced=tree["referenced"],
             exclusive=tree["exclusive"],
@@ -89,6 +95,12 @@ def du_rows(measured: Measured, image: Image) -> Iterator[str]:
     for found in several:
         what = " ".join(_selector(tree) for tree in found.trees)
         yield _row(row="set", what=what, freed=found.freed, only_together=found.more)
+    sums, names = measured.sums, TreeNames(image)
+    yield _row(row="file", what="length", bytes=sums.length)
+    yield _row(row="file", what="allocated", bytes=measured.allocated)
+    yield _row(row="file", what="allocated_free", bytes=sums.allocated_free)
+    for doubt in measured.doubts:
+        yield _row(row="doubt", what=doubt.kind, name=doubt_words(doubt, names))
 
 
 _NAMES: dict[Part, doc.PartName] = {part: part.value for part in Part}
@@ -132,10 +144,8 @@ def _selector(tree: int) -> str:
     return f"snapshot[{tree - 1}]" if tree else "active"
 
 
-def _harmless(name: str | None) -> str | None:
+def _harmless(name: bytes) -> str:
     """A name from the image, on one line, and never a formula."""
-    if name is None:
-        return None
     shown = printable(name)
     return f"'{shown}" if shown.startswith(_FORMULA) else shown
 

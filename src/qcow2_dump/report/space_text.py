@@ -99,6 +99,7 @@ def _parts(measured: Measured, paper: Paper) -> Iterator[str]:
         yield _with_bar(line, length, most, layout.bar, _color(part), paper)
     for row in range(len(used), len(cells)):
         yield paper.style.dim(layout.line(names[row], row))
+    yield from _left_out(layout, paper)
 
 
 def _color(part: Part) -> tuple[str, ...]:
@@ -121,9 +122,17 @@ def _trees(measured: Measured, names: TreeNames, paper: Paper) -> Iterator[str]:
             line = layout.line(names.on_paper(row.tree, paper, layout.name), at)
             color = LOOKS[Kind.SNAPSHOTS if row.tree else Kind.ACTIVE].color
             yield _with_bar(line, row.exclusive, most, layout.bar, color, paper)
+        yield from _left_out(layout, paper)
     if len(rows) > len(shown):
         words = f"and {len(rows) - len(shown):,} more, which --json and --csv list"
         yield from wrapped(words, paper.columns, GAP, GAP)
+
+
+def _left_out(layout: Layout, paper: Paper) -> Iterator[str]:
+    """Which columns there was no room for."""
+    if layout.left_out:
+        words = f"left out for want of room: {', '.join(layout.left_out)}; --json has all"
+        yield from map(paper.style.dim, wrapped(words, paper.columns, GAP, GAP * 2))
 
 
 def _tree_columns(rows: Sequence[TreeSums], measured: Measured) -> list[Column]:

@@ -16,7 +16,8 @@ def _options(options: Options) -> None:
     options.add_argument(
         "--sets",
         action="store_true",
-        help="also show sets of snapshots that free more together than one by one",
+        help="also show sets of snapshots that free more together than one by one, and what all "
+        "snapshots free together",
     )
     options.add_argument(
         "--without",

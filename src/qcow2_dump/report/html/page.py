@@ -108,6 +108,7 @@ def image_page(pictured: ImagePictured, version: str, index: str = "") -> str:
         commands=_commands(findings),
         omitted=result.omitted,
         space=space,
+        du_command=commands.command("du", commands.path(image.name)),
         fragments=fragments,
     )
 

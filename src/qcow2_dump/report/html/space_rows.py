@@ -53,16 +53,19 @@ class SpaceRows:
 
     ``states`` says whether any snapshot has VM state. ``parts`` are those of the file, biggest
     first; ``sets`` are snapshots that free more
-    together than one by one. ``remarks`` say what could not be accounted for, ``held_free`` what
+    together than one by one. What begins with ``more_`` says what is left out, empty where
+    nothing is. ``remarks`` say what could not be accounted for, ``held_free`` what
     the file system has set aside for what is free in the image.
     """
 
     trees: list[TreeRow]
-    more_trees: int
+    more_trees: str
+    more_charted: str
     states: bool
     parts: list[PartRow]
     total: tuple[str, str]
     sets: list[tuple[str, str, str]]
+    more_sets: str
     remarks: list[str]
     held_free: str
     chart: dict[str, Any]
@@ -74,19 +77,21 @@ def space_rows(picture: Picture, image: Image, entries: Sequence[SnapshotEntry])
     names = TreeNames(image, entries)
     lost = unusable(image, entries)
     rows = sorted(sums.trees, key=lambda row: (-row.exclusive, row.tree))
-    charted = rows[:_CHARTED]
+    charted, listed = _with_active(rows, _CHARTED), _with_active(rows, _LISTED)
+    sets = [found for found in sums.sets() if found.more]
     parts = sorted(sums.parts.items(), key=lambda row: -row[1])
     return SpaceRows(
-        trees=[_tree(row, trees[row.tree], names, row.tree - 1 in lost) for row in rows[:_LISTED]],
-        more_trees=max(0, len(rows) - _LISTED),
+        trees=[_tree(row, trees[row.tree], names, row.tree - 1 in lost) for row in listed],
+        more_trees=_left_out(len(rows) - len(listed), "snapshot"),
+        more_charted=_left_out(len(rows) - len(charted), "snapshot"),
         states=any(row.vm_state for row in rows),
         parts=[_part(part, held, parts[0][1], sums.length) for part, held in parts if held],
         total=(size(sums.length), f"{sums.length:,} bytes"),
         sets=[
             (names.names(found.trees), size(found.freed), size(found.more))
-            for found in sums.sets()[:_SETS]
-            if found.more
+            for found in sets[:_SETS]
         ],
+        more_sets=_left_out(len(sets) - _SETS, "set"),
         remarks=_remarks(picture.doubts, names),
         held_free=size(sums.allocated_free) if sums.allocated_free else "",
         chart={
@@ -105,6 +110,16 @@ def space_rows(picture: Picture, image: Image, entries: Sequence[SnapshotEntry])
             ],
         },
     )
+
+
+def _with_active(rows: list[TreeSums], most: int) -> list[TreeSums]:
+    """The first rows; that of the active layer is one of them, wherever it stands."""
+    active = next(at for at, row in enumerate(rows) if row.tree == 0)
+    return rows[:most] if active < most else [*rows[: most - 1], rows[active]]
+
+
+def _left_out(more: int, what: str) -> str:
+    return counted(more, f"more {what}") if more > 0 else ""
 
 
 def _tree(row: TreeSums, tree: Tree, names: TreeNames, is_lost: bool) -> TreeRow:
