@@ -129,7 +129,7 @@ class _Look:
         self._size = facts.space.cluster_size
         self._judge = TableJudge(facts, leaks)
         self._head = min(_FIRST_LOOK, self._size)
-        self._buffer = bytearray(_BATCH * self._head)
+        self._buffer = bytearray()
         self._room = MOST_CANDIDATES
         self._budget = _SECOND_LOOKS
 
@@ -153,7 +153,11 @@ class _Look:
 
     def _heads(self, clusters: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The first words of some clusters: uint64[clusters, words]."""
-        buffer, head = memoryview(self._buffer)[: len(clusters) * self._head], self._head
+        head = self._head
+        if not self._buffer:
+            # Most leaks are holes of the file, which nobody reads.
+            self._buffer = bytearray(_BATCH * head)
+        buffer = memoryview(self._buffer)[: len(clusters) * head]
         for at, cluster in enumerate(clusters.tolist()):
             self._source.read_into(cluster * self._size, buffer[at * head : (at + 1) * head])
         return arrays.decode_u64(buffer).reshape(len(clusters), -1)

@@ -135,7 +135,9 @@ def judge_leaks(facts: CheckFacts, leaks: LeakMap, sharing: SharingFacts) -> Lea
     empty = report_empty_tables(facts, gap_filled=gaps.filled is not None)
     spared = stale
     if not _hides_a_backing_file(facts):
-        for clusters in contents.blank.chunks():
+        # Of two sets only one takes memory, nearly always.
+        spared = contents.blank
+        for clusters in stale.chunks():
             spared.add(clusters)
     remembered = clusters_within(leftovers.kept, size, leaks.overcounted)
     for clusters in clusters_within(leftovers.kept, size, leaks.unreferenced).chunks():

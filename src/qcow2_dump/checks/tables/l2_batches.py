@@ -1,7 +1,7 @@
 """L2 tables read in bulk: many small ones together, large ones in parts."""
 
-from collections import deque
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,14 +53,13 @@ def read_l2_batches(source: ByteSource, geometry: Geometry, tables: L2Tables) ->
     Raises SourceError when a table cannot be read.
     """
     reader = _BatchReader(source, geometry, tables)
-    ahead: deque[_Part] = deque()
-    for part in _parts(geometry, tables):
-        reader.will_need(part)
-        ahead.append(part)
-        if len(ahead) > _PARTS_AHEAD:
-            yield reader.read(ahead.popleft())
-    while ahead:
-        yield reader.read(ahead.popleft())
+    announced: list[_Part] = []
+    parts = _parts(geometry, tables)
+    while soon := list(itertools.islice(parts, _PARTS_AHEAD)):
+        reader.will_need(soon)
+        yield from map(reader.read, announced)
+        announced = soon
+    yield from map(reader.read, announced)
 
 
 class _Part(NamedTuple):
@@ -135,10 +134,18 @@ class _BatchReader:
         self._bytes = bytearray()
         self._decoded = np.zeros(0, dtype=np.uint64)
 
-    def will_need(self, part: _Part) -> None:
-        """Say that a batch is read soon."""
-        length = (part.end - part.first) * self._geometry.l2_entry_size
-        self._source.will_need(self._offsets(part), length)
+    def will_need(self, parts: Sequence[_Part]) -> None:
+        """Say that some batches are read soon.
+
+        In the order of the file: the tables of one L1 index lie far apart, but beside those of the
+        next index, so that the system can read many at once.
+        """
+        by_length: dict[int, list[int]] = {}
+        for part in parts:
+            length = (part.end - part.first) * self._geometry.l2_entry_size
+            by_length.setdefault(length, []).extend(self._offsets(part))
+        for length, offsets in by_length.items():
+            self._source.will_need(sorted(offsets), length)
 
     def _offsets(self, part: _Part) -> list[int]:
         offsets: list[int] = (
