@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.browser.opened import Opened, write_page
 from tests.builder.build import build
-from tests.builder.spec import ImageSpec
+from tests.builder.spec import Data, ImageSpec
 
 Open = Callable[..., Opened]
 
@@ -107,3 +107,16 @@ def test_a_disk_of_no_bytes_has_no_cells(opened: Open, tmp_path: Path) -> None:
     assert page.page.evaluate("Report.maps.guest.layout().count") == 0
     assert not page.has_color("#guest-map .cells", "--class-free")
     assert page.page.evaluate("Report.charts[0].scales.x.ticks.map((t) => t.value % 1)") == [0, 0]
+
+
+def test_leaks_among_data_are_seen_though_they_fill_no_cell(opened: Open, tmp_path: Path) -> None:
+    built = build(ImageSpec(cluster_bits=9, content={n: Data(1) for n in range(9000)}))
+    for n in range(0, 9000, 6):
+        built.set_l2(n // 64, n % 64, 0)
+    page = opened(write_page(tmp_path, built.write_to(tmp_path / "disk.qcow2"))).ready()
+    assert page.page.evaluate("Report.maps.host.unit") > 512
+    assert page.has_color("#host-map .cells", "--class-leaked")
+    assert page.has_color("#host-map .strip", "--class-leaked")
+    cell = page.page.evaluate("Report.maps.host.map.cells(0x40000, 8192, 1)")
+    names = page.page.evaluate("Report.maps.host.map.classes.map((entry) => entry.id)")
+    assert (names[cell["kinds"][0]], names[cell["inner"][0]]) == ("active", "leaked")

@@ -223,6 +223,7 @@ def test_the_reader_chooses_the_theme(opened: Open, sound: Path) -> None:
 
 def test_paper_gets_the_facts_without_the_buttons(opened: Open, damaged: Path) -> None:
     page = opened(damaged, theme="dark").ready()
+    assert not page.page.locator("#findings dl").is_visible()
     page.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.page.emulate_media(media="print")
     assert not page.page.locator("#host-map .tools").is_visible()

@@ -14,6 +14,9 @@ def test_without_scripts_there_is_nothing_that_does_nothing(opened: Open, damage
     page = opened(damaged, scripts=False)
     assert page.page.locator("button:visible, select:visible, input:visible").count() == 0
     assert page.page.locator("canvas:visible").count() == 0
+    assert not page.page.locator("#host-map").is_visible()
+    assert page.page.locator("#findings tbody code").first.is_visible()
+    assert not page.page.locator("#findings dl").is_visible()
     assert page.text("noscript").startswith("Maps, charts, sorting and copying need scripts")
     headings = page.page.locator("#findings th").all_inner_texts()
     assert headings[3:5] == ["Where in the file", "Guest range"]

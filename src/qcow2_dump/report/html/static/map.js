@@ -43,13 +43,15 @@ Report.ClassMap = class {
     return merged;
   }
 
-  // The class that fills most of each cell, the mask of all that is in it, and what else there is
-  // in a cell that is mostly free (-1 for nothing): little data in a large disk has to be seen.
+  // The class that fills most of each cell, the mask of all that is in it, and what else is to be
+  // seen (-1 for nothing): what a cell that is mostly free holds, since little data in a large disk
+  // has to be found, and leaks among other things, which spread evenly would never be the most.
   cells(from, unit, count) {
     const kinds = new Uint8Array(count);
     const masks = new Uint16Array(count);
     const inner = new Int8Array(count).fill(-1);
     const free = this.classes.findIndex((entry) => entry.id === "free");
+    const leaked = this.classes.findIndex((entry) => entry.id === "leaked");
     const shares = new Float64Array(count * Report.CLASSES);
     const end = Math.min(this.size, from + unit * count);
     let run = Math.max(0, Report.lastBelow(this.starts, from));
@@ -73,6 +75,7 @@ Report.ClassMap = class {
       }
       kinds[cell] = best;
       if (best === free) inner[cell] = this.largestBeside(free, shares, masks[cell], cell);
+      else if (leaked >= 0 && best !== leaked && masks[cell] & (1 << leaked)) inner[cell] = leaked;
     }
     for (const range of this.damageIn(from, end)) {
       const last = Math.min(count, Math.ceil((range.to - from) / unit));
