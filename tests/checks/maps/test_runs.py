@@ -32,13 +32,18 @@ def _expected_mask(values: NDArray[np.uint8]) -> int:
     return mask
 
 
+@pytest.mark.parametrize("together", [4, 1000])
 @given(_VALUES, st.integers(0, 4))
 @settings(max_examples=60)
-def test_a_coarse_cell_knows_all_that_is_in_it(pieces: list[tuple[int, int]], shift: int) -> None:
+def test_a_coarse_cell_knows_all_that_is_in_it(
+    together: int, pieces: list[tuple[int, int]], shift: int
+) -> None:
     length = np.array([piece[0] for piece in pieces], dtype=np.int64)
     values = np.array([piece[1] for piece in pieces], dtype=np.uint8)
     flat = np.repeat(values, length)
-    coarse = ClassRuns.plain(1, length, values).coarser(shift)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_TOGETHER", together)
+        coarse = ClassRuns.plain(1, length, values).coarser(shift)
     kinds, masks = _cells(coarse, len(flat))
     for start in range(0, len(flat), 1 << shift):
         cell = flat[start : start + (1 << shift)]

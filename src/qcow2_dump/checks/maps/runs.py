@@ -6,6 +6,7 @@ cluster is never lost in the crowd, however coarse the picture becomes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -22,6 +23,9 @@ _CLASSES = 16
 # Runs that are collected before they are made coarser, which takes some hundred bytes each. Up to
 # half of them is left: more than any picture has, so that none becomes coarser than it must.
 _MOST_COLLECTED = 1 << 18
+
+# Runs that are made coarser together: what is made of them must fit the cache.
+_TOGETHER = 1 << 14
 
 # Where runs are shorter on average, in the unit of their lengths, units are counted in their place.
 _DENSE = 32
@@ -74,8 +78,23 @@ class ClassRuns:
         """The same in cells of ``1 << shift`` of these, of which the last may be cut short."""
         if not shift or not len(self):
             return self
-        length, kind, mask = _coarser(self, shift)
-        return type(self)(self.cell_size << shift, length, kind, mask).merged()
+        parts = [_coarser(self._part(*bounds), shift) for bounds in self._bounds(shift)]
+        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return type(self)(self.cell_size << shift, *columns).merged()
+
+    def _bounds(self, shift: int) -> list[tuple[int, int]]:
+        """Parts that begin with a coarse cell, small enough for the cache where that can be."""
+        if len(self) <= 2 * _TOGETHER:
+            return [(0, len(self))]
+        ends = np.cumsum(self.length)
+        whole = np.flatnonzero((ends[:-1] & ((1 << shift) - 1)) == 0) + 1
+        wanted = np.searchsorted(whole, np.arange(_TOGETHER, len(self), _TOGETHER))
+        cuts = [0, *sorted({*whole[wanted[wanted < len(whole)]].tolist()}), len(self)]
+        return list(pairwise(cuts))
+
+    def _part(self, first: int, end: int) -> Self:
+        rows = slice(first, end)
+        return type(self)(self.cell_size, self.length[rows], self.kind[rows], self.mask[rows])
 
     def within(self, most: int) -> Self:
         """The finest picture of at most so many runs."""
