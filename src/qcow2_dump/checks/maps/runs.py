@@ -100,7 +100,7 @@ class ClassRuns:
         """The finest picture of at most so many runs."""
         runs = self.merged()
         while len(runs) > most:
-            runs = runs.coarser(_least_shift(runs.length, most))
+            runs = runs.coarser(_least_shift(runs, most))
         return runs
 
 
@@ -169,7 +169,7 @@ class RunCollector:
         runs = self._joined()
         thin = runs.coarser(self._shift)
         while len(thin) > (most := _MOST_COLLECTED // 2):
-            shift = max(_least_shift(thin.length, most), (len(thin) // most).bit_length())
+            shift = max(_least_shift(thin, most), (len(thin) // most).bit_length())
             self._shift += shift
             thin = thin.coarser(shift)
         length = thin.length << self._shift
@@ -188,14 +188,25 @@ class RunCollector:
         return ClassRuns(self._cell_size, *columns).merged()
 
 
-def _least_shift(length: NDArray[np.int64], most: int) -> int:
+def _least_shift(runs: ClassRuns, most: int) -> int:
     """A shift, at least 1, below which there are certainly more runs than that."""
     # Longer than two cells, a run holds a whole one, and so is still a run of its own.
-    at_least = np.cumsum(np.bincount(exponents(length), minlength=64)[::-1])[::-1]
+    at_least = np.cumsum(np.bincount(exponents(runs.length), minlength=64)[::-1])[::-1]
     shift = 1
-    while shift < 62 and at_least[shift + 1] > most:
+    while shift < 62 and (at_least[shift + 1] > most or _certain(runs, shift) > most):
         shift += 1
     return shift
+
+
+def _certain(runs: ClassRuns, shift: int) -> int:
+    """How many runs there are at least in cells of ``1 << shift``."""
+    whole = np.flatnonzero(runs.length >= 2 << shift)
+    # A short run between two of these makes a cell that is like neither, if it is of a new class.
+    apart = np.flatnonzero(np.diff(whole) > 1)
+    before, behind = whole[apart], whole[apart + 1]
+    short = runs.mask[before + 1]
+    seen = (short & ~runs.mask[before] != 0) & (short & ~runs.mask[behind] != 0)
+    return len(whole) + int(np.count_nonzero(seen))
 
 
 def _coarser(
