@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,5 +31,7 @@ def _cpu_model() -> str:
 
 
 def _qemu_version() -> str:
+    if shutil.which("qemu-img") is None:
+        return "not there"
     done = subprocess.run(["qemu-img", "--version"], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[0].removeprefix("qemu-img version ")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Run:
 
 
 def measure(
-    command: Sequence[str], output: Path, statuses: range, limit: float | None = None
+    command: Sequence[str], output: Path, statuses: Collection[int], limit: float | None = None
 ) -> Run:
     """Run `command`, its standard output going to `output`, and stop it after `limit` seconds.
 

@@ -1,7 +1,9 @@
 """Which programs are measured on which case, and how they should compare."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from benchmarks.floor import read_metadata
@@ -11,16 +13,33 @@ OURS = "qcow2-dump"
 FLOOR = "floor"
 PEER = "qemu-img check"
 WRITES = "write twice"
+DUMP, ECHO, REPAIR = "dump", "write the same bytes", "repair"
+INFO, HELP, PASS = "info", "--help", "pass"
+NUMPY = "import numpy"
+NUMPY_ALONE = "import numpy, one thread"
 REPORT = "report"
 SMALL_BUDGET = "192M"
 OURS_SMALL = f"qcow2-dump --memory {SMALL_BUDGET}"
+
+PROGRAM_NAMES = (
+    *(OURS, OURS_SMALL, FLOOR, PEER, REPORT, REPAIR, WRITES, DUMP, ECHO),
+    *(NUMPY, NUMPY_ALONE, INFO, HELP, PASS),
+)
 
 _HERE = Path(__file__).parent
 _PYTHON = sys.executable
 _TOOL = (_PYTHON, "-m", "qcow2_dump")
 _VERDICTS = range(9)
-_CHECKED = range(4)
+# Status 1 means that the check itself failed.
+_CHECKED = (0, 2, 3)
 _DONE = range(1)
+
+
+class Totals(Enum):
+    """In which form a program prints how much it found."""
+
+    OURS = "ours"
+    QEMU = "qemu-img"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +48,10 @@ class Program:
 
     name: str
     command: tuple[str, ...]
-    statuses: range = _DONE
+    statuses: Collection[int] = _DONE
     limited: bool = False
     """Stopped when it takes longer than the runner's limit."""
-    prints_totals: bool = False
+    totals: Totals | None = None
     """Its output is a JSON report, whose totals are compared with what was planted."""
     cold: bool = False
     """The page cache holds nothing of the image when it starts."""
@@ -69,19 +88,26 @@ def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
     `scratch` is the directory in which each program's output is kept, in a file by its name.
     """
     if case == "F":
-        dump = Program("dump", (*_TOOL, "-m", "dump", str(image)), _VERDICTS)
+        dump = Program(DUMP, (*_TOOL, "-m", "dump", str(image)), _VERDICTS)
         echo = (_PYTHON, str(_HERE / "echo.py"), str(output_of(scratch, dump)))
-        return [dump, Program("write the same bytes", echo)]
+        return [dump, Program(ECHO, echo)]
     if case == "G-start":
         return [
-            Program("info", (*_TOOL, "info", str(image))),
-            Program("--help", (*_TOOL, "--help")),
-            Program("pass", (_PYTHON, "-c", "pass")),
+            Program(INFO, (*_TOOL, "info", str(image))),
+            Program(HELP, (*_TOOL, "--help")),
+            Program(PASS, (_PYTHON, "-c", "pass")),
         ]
-    check = Program(OURS, (*_TOOL, "check", "--json", str(image)), _VERDICTS, prints_totals=True)
-    peer = Program(PEER, ("qemu-img", "check", "--output=json", str(image)), _CHECKED, limited=True)
+    check = Program(OURS, (*_TOOL, "check", "--json", str(image)), _VERDICTS, totals=Totals.OURS)
+    theirs = ("qemu-img", "check", "--output=json", str(image))
+    peer = Program(PEER, theirs, _CHECKED, limited=True, totals=Totals.QEMU)
     if case == "G":
-        return [check, peer, Program("import numpy", (_PYTHON, "-c", "import numpy"))]
+        alone = f"import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; {NUMPY}"
+        return [
+            check,
+            peer,
+            Program(NUMPY, (_PYTHON, "-c", NUMPY)),
+            Program(NUMPY_ALONE, (_PYTHON, "-c", alone)),
+        ]
     floor = Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image)))
     if case == "D-cold":
         return [replace(check, cold=True), replace(floor, cold=True)]
@@ -99,8 +125,8 @@ def curve_programs(image: Path) -> list[Program]:
     check = (*_TOOL, "check", "--json", str(image))
     small = ("--memory", SMALL_BUDGET)
     return [
-        Program(OURS, check, _VERDICTS, prints_totals=True),
-        Program(OURS_SMALL, (*check, *small), _VERDICTS, prints_totals=True),
+        Program(OURS, check, _VERDICTS, totals=Totals.OURS),
+        Program(OURS_SMALL, (*check, *small), _VERDICTS, totals=Totals.OURS),
         Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image))),
     ]
 
@@ -112,7 +138,7 @@ def _repair(image: Path, scratch: Path) -> list[Program]:
     # Every table and refcount block holds something to repair.
     length = read_metadata(str(image))
     rewrite = (_PYTHON, str(_HERE / "rewrite.py"), str(scratch / "rewritten"), str(length))
-    return [Program("repair", command, changes=copy), Program(WRITES, rewrite)]
+    return [Program(REPAIR, command, changes=copy), Program(WRITES, rewrite)]
 
 
 def output_of(scratch: Path, program: Program) -> Path:
@@ -141,12 +167,12 @@ TARGETS = (
     Target("D", OURS, 1 / 30, PEER),
     Target("D", OURS, 20, FLOOR),
     Target("D-damaged", OURS, 2, OURS, "D"),
-    Target("D-repair", "repair", 3, OURS, plus=WRITES),
+    Target("D-repair", REPAIR, 3, OURS, plus=WRITES),
     Target("E", OURS, 1 / 30, PEER),
     Target("E", OURS, 20, FLOOR),
-    Target("F", "dump", 10, "write the same bytes"),
-    Target("G", OURS, 2, "import numpy"),
-    Target("G-start", "info", 8, "pass"),
-    Target("G-start", "--help", 8, "pass"),
+    Target("F", DUMP, 10, ECHO),
+    Target("G", OURS, 2, NUMPY),
+    Target("G-start", INFO, 8, PASS),
+    Target("G-start", HELP, 8, PASS),
     *(Target(case, REPORT, 2, OURS) for case in PAGE_CASES),
 )

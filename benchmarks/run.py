@@ -14,6 +14,7 @@ import argparse
 import compileall
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +26,18 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.answers import verify
 from benchmarks.machine import describe
 from benchmarks.measure import ProgramError, Run, empty_cache, measure
-from benchmarks.programs import CHECK_CASES, Program, curve_programs, output_of, programs_of
+from benchmarks.options import parse_options
+from benchmarks.programs import (
+    CHECK_CASES,
+    SIZED_CASES,
+    Program,
+    curve_programs,
+    output_of,
+    programs_of,
+)
 from benchmarks.results import (
     CaseResult,
     curve_table,
@@ -37,7 +47,7 @@ from benchmarks.results import (
     table,
     targets,
 )
-from benchmarks.sizes import format_size, parse_size
+from benchmarks.sizes import format_size
 from benchmarks.spec import CASES, CURVE, ImageSpec, curve_up_to, image_of, spec_of
 
 _ROOT = Path(__file__).parent.parent
@@ -45,52 +55,34 @@ _ROOT = Path(__file__).parent.parent
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status (1 when a program did not do its work)."""
-    options = _parser().parse_args(arguments)
-    everything = not (options.case or options.curve or options.again)
-    curve = list(curve_up_to(options.size)) if options.curve or everything else []
-    cases = options.case or (list(CASES) if everything else [])
+    options = parse_options(arguments)
+    curve = list(curve_up_to(options.size)) if options.curve or options.everything else []
+    cases = options.case or (list(CASES) if options.everything else [])
     results: list[CaseResult] = []
     points: list[CaseResult] = []
     compile_package()
-    with _directory(options.dir) as directory:
-        for kind, names, found in ((_run_case, cases, results), (_run_point, curve, points)):
-            for name in names:
-                try:
-                    found.append(kind(name, directory, options))
-                except (ProgramError, OSError, subprocess.SubprocessError) as error:
-                    print(f"benchmark: case {name} has no result: {error}", file=sys.stderr)
-    if results or points or options.again:
+    status = 0
+    try:
+        with _directory(options.dir) as directory:
+            for kind, names, found in ((_run_case, cases, results), (_run_point, curve, points)):
+                for name in names:
+                    try:
+                        found.append(kind(name, directory, options))
+                    except (ProgramError, OSError, subprocess.SubprocessError) as error:
+                        print(f"benchmark: case {name} has no result: {error}", file=sys.stderr)
+                        status = 1
+    except KeyboardInterrupt:
+        print("benchmark: interrupted; what was measured until now:", file=sys.stderr)
+        options.document, status = None, 130
+    if not any(result.runs for result in (*results, *points)) and not options.again:
+        print("benchmark: nothing was measured", file=sys.stderr)
+        return status or 1
+    try:
         _report(*_with_earlier(results, points, options), options)
-    return 0 if len(results) + len(points) == len(cases) + len(curve) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.run",
-        description="Measure qcow2-dump, the floor and qemu-img check side by side.",
-    )
-    add = parser.add_argument
-    add("--case", action="append", choices=CASES, help="only this case (repeatable)")
-    add("--curve", action="store_true", help="only how time and memory grow, and the cases named")
-    add("--only", action="append", metavar="NAME", help="only this program (repeatable)")
-    add("--size", type=parse_size, default="64G", help="virtual size of A to E (default 64G)")
-    add("--runs", type=int, default=5, help="rounds (default 5)")
-    add("--limit", type=float, default=120, help="stop qemu-img after seconds (default 120)")
-    add("--dir", type=Path, help="keep the images here (default: a temporary directory)")
-    add(
-        "--results",
-        type=Path,
-        default=Path("build/benchmarks"),
-        help="where results.md and results.json go (default build/benchmarks)",
-    )
-    add(
-        "--again",
-        type=Path,
-        metavar="JSON",
-        help="report an earlier run, with what is measured now",
-    )
-    add("--document", type=Path, help="write the report, as Markdown, here as well")
-    return parser
+    except (OSError, ValueError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    return status
 
 
 def compile_package() -> None:
@@ -123,13 +115,20 @@ def _run_case(case: str, directory: Path, options: argparse.Namespace) -> CaseRe
         programs = [
             program
             for program in programs_of(case, image, scratch)
-            if not options.only or program.name in options.only
+            if (not options.only or program.name in options.only) and _is_there(program)
         ]
         images = _Images(image, spec, scratch)
         result = _rounds(CaseResult(case, spec.size), programs, images, options)
         if case in CHECK_CASES and not options.only:
             result.phases.update(_phases(image, options.runs))
         return result
+
+
+def _is_there(program: Program) -> bool:
+    if shutil.which(program.command[0]) is not None:
+        return True
+    print(f"  {program.name}: {program.command[0]} is not there, left out", file=sys.stderr)
+    return False
 
 
 def _phases(image: Path, rounds: int) -> dict[str, float]:
@@ -150,7 +149,12 @@ def _run_point(name: str, directory: Path, options: argparse.Namespace) -> CaseR
     with tempfile.TemporaryDirectory(prefix="qcow2-bench-curve-", dir=directory) as scratch:
         image = _image("curve", spec, Path(scratch))
         images = _Images(image, spec, Path(scratch))
-        return _rounds(CaseResult(name, spec.virtual_size), curve_programs(image), images, options)
+        programs = [
+            program
+            for program in curve_programs(image)
+            if not options.only or program.name in options.only
+        ]
+        return _rounds(CaseResult(name, spec.virtual_size), programs, images, options)
 
 
 class _Images(NamedTuple):
@@ -207,32 +211,27 @@ def _once(program: Program, images: _Images, limit: float) -> Run:
         empty_cache(images.path)
     allowed = limit if program.limited else None
     run = measure(program.command, output, program.statuses, allowed)
-    if program.prints_totals:
-        _verify(program, output, images.spec)
+    if not run.stopped:
+        verify(program, output, images.spec)
     return replace(run, page=program.page.stat().st_size) if program.page is not None else run
-
-
-def _verify(program: Program, output: Path, spec: ImageSpec) -> None:
-    """A quick wrong answer is no result: compare the totals with what was planted."""
-    try:
-        totals = json.loads(output.read_bytes())["totals"]
-        found = totals["corruptions"], totals["leaks"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProgramError(f"{program.name}: no totals in its output ({error!r})") from error
-    if found != (spec.errors, spec.leaks):
-        raise ProgramError(
-            f"{program.name}: found {found[0]} corruptions and {found[1]} leaks,"
-            f" planted were {spec.errors} and {spec.leaks}"
-        )
 
 
 def _with_earlier(
     results: list[CaseResult], curve: list[CaseResult], options: argparse.Namespace
 ) -> tuple[list[CaseResult], list[CaseResult], dict[str, str]]:
-    """The results of an earlier run, if one is to be reported, with those of this one in them."""
+    """The results of an earlier run, if one is to be reported, with those of this one in them.
+
+    Raises ValueError where both are not of one machine, one size and one number of rounds.
+    """
+    machine = describe()
     if options.again is None:
-        return results, curve, describe()
+        return results, curve, machine
     document = json.loads(options.again.read_text("utf-8"))
+    sizes = {case["size"] for case in document["cases"] if case["case"] in SIZED_CASES}
+    sizes |= {result.size for result in results if result.case in SIZED_CASES}
+    fresh_runs = bool(results or curve) and options.runs != document["runs"]
+    if len(sizes) > 1 or fresh_runs or ((results or curve) and machine != document["machine"]):
+        raise ValueError(f"{options.again} is of another size, number of rounds or machine")
     options.runs = document["runs"]
     merged = []
     for kind, fresh in (("cases", results), ("curve", curve)):
@@ -260,7 +259,6 @@ def _report(
     for rows in (table(results), judged, phase_table(results), curve_table(curve)):
         if len(rows) > 1:
             print(f"\n{plain(rows)}")
-    options.results.mkdir(parents=True, exist_ok=True)
     document = {
         "machine": machine,
         "runs": options.runs,
@@ -271,8 +269,18 @@ def _report(
     text = markdown(results, curve, machine, options.runs)
     for path in (options.results / "results.md", options.document):
         if path is not None:
-            path.write_text(text, "utf-8")
-    (options.results / "results.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+            _replace(path, text)
+    _replace(options.results / "results.json", json.dumps(document, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.write_text(text, "utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import pytest
 
 import qcow2_dump
 from benchmarks import run as runner
+from benchmarks.answers import verify
 from benchmarks.measure import ProgramError, Run, measure
-from benchmarks.programs import FLOOR, OURS, PEER, REPORT, Program
+from benchmarks.programs import FLOOR, OURS, PEER, REPORT, Program, Totals
 from benchmarks.results import CaseResult, phase_table, plain, table, targets
 from benchmarks.sizes import format_size, parse_size
-from benchmarks.spec import FULL_SIZE
+from benchmarks.spec import FULL_SIZE, ImageSpec
 
 ZERO = range(1)
 PACKAGE = Path(qcow2_dump.__path__[0])
@@ -59,14 +60,14 @@ def results(wall: float, peak: int = 80_000_000, size: int = FULL_SIZE) -> list[
 
 def test_the_table_shows_medians_and_ratios() -> None:
     rows = table(results(0.5))
-    assert rows[1] == ("B", OURS, "0.500", "0.500", "80", "1", "0", "0")
-    assert rows[2] == ("B", PEER, "4.000", "4.000", "74", "8", "0", "0")
+    assert rows[1] == ("B", OURS, "3", "0.500", "0.500", "80", "1", "0", "0")
+    assert rows[2] == ("B", PEER, "3", "4.000", "4.000", "74", "8", "0", "0")
     assert plain(rows).splitlines()[0].startswith("case  program")
 
 
 def test_the_table_says_what_was_stopped() -> None:
     stopped = CaseResult("C", FULL_SIZE, {PEER: [Run(121.7, 121.0, 74, stopped=True)]})
-    assert table([stopped])[1][:3] == ("C", PEER, "over 122, stopped")
+    assert table([stopped])[1][:4] == ("C", PEER, "1", "over 122, stopped")
 
 
 def test_targets_are_judged() -> None:
@@ -140,14 +141,97 @@ def test_a_wrong_answer_leaves_no_result(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wrong = Program(OURS, tuple(python(f"print({printed!r})")), prints_totals=True)
+    wrong = Program(OURS, tuple(python(f"print({printed!r})")), totals=Totals.OURS)
     monkeypatch.setattr("benchmarks.run.programs_of", lambda *_: [wrong])
     arguments = ["--case", "G", "--results", str(tmp_path / "results")]
     assert runner.main(arguments) == 1
     said = capsys.readouterr()
     assert message in said.err
     assert said.out == ""
-    assert not (tmp_path / "results").exists()
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [
+        ('{"check-errors": 0, "leaks": 3}', "found 0 corruptions and 3 leaks"),
+        ('{"check-errors": 1}', "no totals"),
+        ("qemu-img: Could not open", "no totals"),
+    ],
+)
+def test_a_peer_that_fails_or_errs_is_no_measure(
+    printed: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    output.write_text(printed)
+    peer = Program(PEER, ("qemu-img",), totals=Totals.QEMU)
+    with pytest.raises(ProgramError, match=message):
+        verify(peer, output, ImageSpec(1 << 30))
+    output.write_text('{"check-errors": 0, "leaks": 3, "corruptions": 1}')
+    verify(peer, output, ImageSpec(1 << 30, leaks=3, errors=1))
+
+
+def test_a_program_that_is_not_there_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = [Program("pass", tuple(python("pass"))), Program(PEER, ("no-such-qemu-img",))]
+    monkeypatch.setattr("benchmarks.run.programs_of", lambda *_: programs)
+    assert runner.main(["--case", "G", "--runs", "1", "--results", str(tmp_path)]) == 0
+    assert "no-such-qemu-img is not there" in capsys.readouterr().err
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    assert list(case["runs"]) == ["pass"]
+
+
+def test_what_was_measured_before_an_interruption_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def programs(case: str, *_: object) -> list[Program]:
+        if case == "F":
+            raise KeyboardInterrupt
+        return [Program("pass", tuple(python("pass")))]
+
+    monkeypatch.setattr("benchmarks.run.programs_of", programs)
+    arguments = ["--case", "G", "--case", "F", "--runs", "1", "--results", str(tmp_path)]
+    assert runner.main(arguments) == 130
+    assert "interrupted" in capsys.readouterr().err
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    assert case["case"] == "G"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--runs 0",
+        "--runs -1",
+        "--size 0",
+        "--size 65537",
+        "--size 9999999999T",
+        "--limit 0",
+        "--limit nan",
+        "--only nonsense",
+        "--case G --document page.md",
+        "--again results.json --only floor",
+        "--results /proc/nothing/here",
+    ],
+)
+def test_what_cannot_be_measured_is_refused_at_once(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        runner.main(arguments.split())
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_runs_of_different_sizes_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.run.describe", lambda: {"cores": "2"})
+    results = ["--results", str(tmp_path), "--runs", "1"]
+    assert runner.main(["--case", "D", "--size", "8M", "--only", FLOOR, *results]) == 0
+    again = ["--again", str(tmp_path / "results.json"), "--case", "C", "--size", "16M", *results]
+    assert runner.main(again) == 1
+    assert "of another size" in capsys.readouterr().err
 
 
 def test_the_other_cases_keep_their_results(
