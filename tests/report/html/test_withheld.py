@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from qcow2_dump.events import ImagePictured
+from qcow2_dump.ondisk.constants import ExtensionType
 from qcow2_dump.operations.reporting import run_reports
 from qcow2_dump.operations.requests import ReportRequest
 from qcow2_dump.report.html.page import image_page, index_page, index_row
@@ -55,12 +56,27 @@ def _snapshot_table(image: BuiltImage) -> None:
     image.poke(_SNAPSHOTS, _data(image))
 
 
+def _snapshot_l1(image: BuiltImage) -> None:
+    image.poke(image.places.snapshot_records[0], _data(image))
+
+
+def _bitmap_directory(image: BuiltImage) -> None:
+    image.poke(image.places.extensions[ExtensionType.BITMAPS] + 24, _data(image))
+
+
+def _bitmap_table(image: BuiltImage) -> None:
+    image.poke(image.places.bitmaps[0].record, _data(image))
+
+
 _POINTERS: list[Callable[[BuiltImage], None]] = [
     _l1_entry,
     _l1_table,
     _refcount_table,
     _refcount_block,
     _snapshot_table,
+    _snapshot_l1,
+    _bitmap_directory,
+    _bitmap_table,
 ]
 
 
@@ -89,7 +105,11 @@ def _held(page: str, width: int) -> set[bytes]:
 def test_a_pointer_into_guest_data_brings_none_of_it_onto_the_page(
     tmp_path: Path, lead: Callable[[BuiltImage], None], width: int
 ) -> None:
-    image = _built()
+    held = {1: b"x" * _CLUSTER, 3: b"y" * _CLUSTER}
+    image = _built(
+        snapshots=(SnapshotSpec("1", "s"),),
+        bitmaps=(BitmapSpec("b", granularity_bits=9, table=held),),
+    )
     lead(image)
     page, index = _pages(image.write_to(tmp_path / "disk.qcow2"))
     assert 'id="finding-1"' in page
