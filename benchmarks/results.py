@@ -80,10 +80,10 @@ _CURVE_WORDS = f"""\
 ## As disks grow
 
 Every guest cluster is mapped, in shuffled runs of 64, but where it says otherwise; clusters have
-64 KiB. Memory is a byte for each host cluster, some bits, some 200 bytes for each L2 table, and what
-Python and numpy take. Where a budget is smaller, the tables are walked once for each window of
-clusters that fits (`{OURS_SMALL}`); what L2 tables take does not become less by
-that, which shows with clusters of 512 bytes, of whose tables each maps 64."""
+64 KiB. Memory is a byte for each host cluster, some bits, some 200 bytes for each L2 table, and
+what Python and numpy take. Where a budget is smaller, the tables are walked once for each window of
+clusters that fits (`{OURS_SMALL}`). What L2 tables take does not become less by that, which shows
+with clusters of 512 bytes, where a table maps 64."""
 
 
 @dataclass(frozen=True, slots=True)
