@@ -89,6 +89,11 @@ def test_members_of_ranges_are_counted(values: set[int], made: list[tuple[int, i
     assert found.count_between(first, end).tolist() == expected
 
 
+@given(members, members)
+def test_members_in_common(first: set[int], second: set[int]) -> None:
+    assert made_of(first).common_with(made_of(second)) == len(first & second)
+
+
 @given(members, st.integers(0, SIZE // 8), st.integers(0, SIZE))
 def test_ranges_that_are_full(missing: set[int], at: int, end: int) -> None:
     found = made_of(set(range(SIZE)) - missing)

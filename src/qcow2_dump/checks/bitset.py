@@ -126,10 +126,20 @@ class BitSet:
             return False
         return bool((self._filled[first >> 3 : end >> 3] == 0xFF).all())
 
+    def common_with(self, other: "BitSet") -> int:
+        """How many members are also in another set of the same size."""
+        if self._filled is None or other._filled is None:
+            return 0
+        pieces = (slice(at, at + _CHUNK) for at in range(0, len(self._words), _CHUNK))
+        return sum(
+            int(np.bitwise_count(self._words[piece] & other._words[piece]).sum(dtype=np.int64))
+            for piece in pieces
+        )
+
     def __len__(self) -> int:
         if self._filled is None:
             return 0
-        return int(np.bitwise_count(self._filled).sum(dtype=np.int64))
+        return int(np.bitwise_count(self._words).sum(dtype=np.int64))
 
     def __bool__(self) -> bool:
         return self._filled is not None and bool(self._filled.any())

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 __all__ = ["PendingRuns", "SummedPiece"]
 
-# Clusters summed together: a power of two, whose sums fit the processor's cache.
-_PIECE_BITS = 17
+# Clusters summed together: enough to hide what a call costs, in little memory.
+_PIECE_BITS = 19
 
 _Clusters = NDArray[np.uint32]
 _Counts = NDArray[np.unsignedinteger]
@@ -130,8 +130,10 @@ def _repeated(
     for start, length, (inside,) in _pieces(size, edges):
         if inside.start == inside.stop and inside.start % 2 == 0:
             continue
-        places = edges[inside].astype(np.int64) - start
-        lengths = np.diff(places, prepend=0, append=length)
+        places = np.empty(inside.stop - inside.start + 2, dtype=np.int64)
+        places[0], places[-1] = 0, length
+        np.subtract(edges[inside], start, out=places[1:-1])
+        lengths = places[1:] - places[:-1]
         around = slice(inside.start, inside.stop + 1)
         yield start, [np.repeat(step[around], lengths) for step in steps]
 

@@ -94,12 +94,20 @@ class LeakJudgement(NamedTuple):
     def summary(self, leaks: LeakMap) -> LeakTriage:
         """The judgement in numbers."""
         total = len(leaks.unreferenced) + len(leaks.overcounted)
-        orphans = sum(
-            int(np.count_nonzero(self.keeps(chunk, referenced=referenced)))
-            for held, referenced in ((leaks.unreferenced, False), (leaks.overcounted, True))
-            for chunk in held.chunks()
-        )
+        orphans = self._kept_of(leaks.unreferenced, referenced=False)
+        orphans += self._kept_of(leaks.overcounted, referenced=True)
         return LeakTriage(self.reasons, total - orphans, orphans)
+
+    def _kept_of(self, leaked: BitSet, *, referenced: bool) -> int:
+        """How many leaked clusters of one kind `keeps` takes for orphans."""
+        if self.doubts and referenced:
+            return len(leaked)
+        if (self.doubts or self.unstored) and not referenced:
+            return len(leaked) - leaked.common_with(self.spared)
+        return sum(
+            int(np.count_nonzero(self.keeps(chunk, referenced=referenced)))
+            for chunk in leaked.chunks()
+        )
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -35,9 +35,12 @@ class ClaimantFinder:
     def __init__(self, facts: CheckFacts, clusters: NDArray[np.int64]) -> None:
         self._facts = facts
         self._clusters = clusters
-        self._wanted = None if len(clusters) == 1 else BitSet(facts.references.size)
+        # The set reaches from the first to the last of them; a single one needs none.
+        self._base = int(clusters.min(initial=0))
+        reach = int(clusters.max(initial=0)) + 1 - self._base
+        self._wanted = None if len(clusters) == 1 else BitSet(reach)
         if self._wanted is not None:
-            self._wanted.add(clusters)
+            self._wanted.add(clusters - self._base)
         bits = facts.space.cluster_bits
         # What is not aligned may begin in the cluster before.
         self._lowest = np.uint64(max(0, int(clusters.min(initial=0)) - 1) << bits)
@@ -65,7 +68,12 @@ class ClaimantFinder:
     def _is_wanted(self, clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which claims are of a cluster to name the owners of: bool, same shape."""
         if self._wanted is not None:
-            return self._wanted.contains(clusters)
+            places = clusters - self._base
+            # What lies before the first becomes a large number.
+            inside = np.flatnonzero(places.view(np.uint64) < self._wanted.size)
+            found = np.zeros(len(clusters), dtype=np.bool_)
+            found[inside] = self._wanted.contains(places[inside])
+            return found
         # One cluster needs no set, and may lie past the end of the file.
         wanted: NDArray[np.bool_] = clusters == self._clusters[0]
         return wanted
