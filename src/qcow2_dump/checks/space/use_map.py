@@ -69,7 +69,9 @@ class UseMap:
     def claim_unused(self, first: int, chosen: NDArray[np.bool_], code: int) -> None:
         """Give users to clusters that have none: those chosen of as many from ``first`` on."""
         self._widen()
-        np.putmask(self.codes[first : first + len(chosen)], chosen, code)
+        codes = self.codes[first : first + len(chosen)]
+        # Nobody is 0, and to add is ten times faster than to set some of many.
+        codes += np.multiply(chosen, codes.dtype.type(code), dtype=codes.dtype)
 
     def claim_each(self, indices: NDArray[np.int64], codes: NDArray[np.int64]) -> None:
         """Add users to clusters, of which each has its own: two int64 arrays of one length."""
