@@ -13,9 +13,14 @@ SOURCE = Path(qcow2_dump.__path__[0]).parent
 COMMAND = (sys.executable, "-m", "qcow2_dump")
 
 
+# Those who run tests side by side set them.
+_TERMINAL = ("COLUMNS", "LINES")
+
+
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that finds the package."""
-    return {**os.environ, "PYTHONPATH": str(SOURCE), **changes}
+    """The environment of a process that finds the package, and knows of no terminal."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
+    return {**inherited, "PYTHONPATH": str(SOURCE), **changes}
 
 
 def run(
