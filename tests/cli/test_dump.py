@@ -68,8 +68,9 @@ def test_text_and_recount_agree(sample: Sample, tmp_path: Path) -> None:
     path = sample.make(tmp_path)
     status, text = dump(path)
     if status >= 128:
+        # What cannot be opened has no lines, in any form.
         assert text == ""
-        pytest.skip("this image cannot be opened")
+        return
     truth = recount(path)
     lines = list(parse(text))
     assert list(mapping_lines(lines)) == [
@@ -183,8 +184,11 @@ def records(path: Path, form: DumpFormat) -> list[dict[str, Any]]:
 
 def test_json_csv_and_recount_agree(sample: Sample, tmp_path: Path) -> None:
     path = sample.make(tmp_path)
-    if dump(path, "csv")[0] >= 128:
-        pytest.skip("this image cannot be opened")
+    status, text = dump(path, "csv")
+    if status >= 128:
+        assert text == ""
+        assert dump(path, "jsonl") == (status, "")
+        return
     rows = records(path, "csv")
     assert records(path, "jsonl") == rows
     truth = recount(path)
