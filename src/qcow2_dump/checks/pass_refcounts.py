@@ -13,6 +13,10 @@ from qcow2_dump.checks.stored import StoredChunk
 
 __all__ = ["LeakMap", "RefcountComparison"]
 
+_Flags = NDArray[np.bool_]
+
+_NOWHERE = np.zeros(0, dtype=np.int64)
+
 
 class LeakMap:
     """Which host clusters leak: ``unreferenced`` ones have a refcount and no reference at all,
@@ -56,7 +60,7 @@ class RefcountComparison:
         if len(chunk.missing):
             self._report_missing(chunk, counted)
         if np.array_equal(stored, counted):
-            self._note_used(chunk.first, counted)
+            self._note_used(chunk.first, counted != 0)
             return
         self._compare(chunk.first, stored, counted)
 
@@ -83,12 +87,11 @@ class RefcountComparison:
         )
         return expected
 
-    def _note_used(self, first: int, counted: NDArray[np.unsignedinteger]) -> None:
-        used = int(np.count_nonzero(counted))
+    def _note_used(self, first: int, is_claimed: _Flags) -> None:
+        used = int(np.count_nonzero(is_claimed))
         self._facts.refcounts.used += used
         if used:
-            behind_last = int((counted[::-1] != 0).argmax())
-            self._highest = first + len(counted) - 1 - behind_last
+            self._highest = first + _last(is_claimed)
 
     def _compare(
         self,
@@ -96,41 +99,45 @@ class RefcountComparison:
         stored: NDArray[np.unsignedinteger],
         expected: NDArray[np.unsignedinteger],
     ) -> None:
-        facts = self._facts
+        statistics = self._facts.refcounts
         is_low, is_leak, is_claimed = stored < expected, stored > expected, expected != 0
-        low, leak = np.flatnonzero(is_low), np.flatnonzero(is_leak)
-        self._note_used(first, expected)
+        is_overcounted = is_leak & is_claimed
         is_unreferenced = is_leak & ~is_claimed
-        unreferenced = leak[is_unreferenced[leak]]
-        if len(unreferenced):
+        self._note_used(first, is_claimed)
+        low, overcounted, unreferenced = (
+            _mark(marked, first, flags)
+            for marked, flags in (
+                (self._leaks.undercounted, is_low),
+                (self._leaks.overcounted, is_overcounted),
+                (self._leaks.unreferenced, is_unreferenced),
+            )
+        )
+        if unreferenced:
             # Their refcount alone says that they are used.
-            self._highest = max(self._highest, first + int(unreferenced[-1]))
-        facts.refcounts.used -= len(low) + len(leak) - len(unreferenced)
-        facts.refcounts.error += len(low)
-        facts.refcounts.leak += len(leak)
-        facts.refcounts.rebuild += int(np.count_nonzero(stored[low] == 0))
-        self._report_places("refcount.low", first + low, stored[low], expected[low])
-        self._report_places("refcount.leak", first + leak, stored[leak], expected[leak])
-        for held, flags in (
-            (self._leaks.undercounted, is_low),
-            (self._leaks.unreferenced, is_unreferenced),
-            (self._leaks.overcounted, is_leak & is_claimed),
-        ):
-            if flags.any():
-                held.include(first, flags)
+            self._highest = max(self._highest, first + _last(is_unreferenced))
+        statistics.used -= low + overcounted
+        statistics.error += low
+        statistics.leak += overcounted + unreferenced
+        statistics.rebuild += int(np.count_nonzero(is_low & (stored == 0)))
+        for code, flags in (("refcount.low", is_low), ("refcount.leak", is_leak)):
+            self._report_places(code, first, flags, stored, expected)
 
     def _report_places(
         self,
         code: str,
-        clusters: NDArray[np.int64],
+        first: int,
+        flags: _Flags,
         stored: NDArray[np.unsignedinteger],
         expected: NDArray[np.unsignedinteger],
     ) -> None:
-        facts = self._facts
+        """Report the flagged ones of the clusters from ``first`` on."""
+        facts, number = self._facts, int(np.count_nonzero(flags))
+        # Of most of them only the number is kept.
+        places = np.flatnonzero(flags) if number and facts.log.room(code) else _NOWHERE
 
         def make(i: int) -> Finding:
-            cluster = int(clusters[i])
-            has, needs = int(stored[i]), int(expected[i])
+            cluster = first + int(places[i])
+            has, needs = int(stored[places[i]]), int(expected[places[i]])
             place, block = _refcount_place(facts, cluster)
             return Finding(
                 code=code,
@@ -144,7 +151,7 @@ class RefcountComparison:
                 cluster=cluster,
             )
 
-        facts.log.add_many(code, len(clusters), make, count=len(clusters))
+        facts.log.add_many(code, number, make, count=number)
 
     def _report_overflow(
         self, clusters: NDArray[np.int64], counted: NDArray[np.unsignedinteger]
@@ -238,6 +245,19 @@ class RefcountComparison:
             )
 
         facts.log.add_many("refcount.block-missing", len(needed), make, count=0)
+
+
+def _mark(marked: BitSet, first: int, flags: _Flags) -> int:
+    """Put the flagged ones of the clusters from ``first`` on into a set; returns their number."""
+    number = int(np.count_nonzero(flags))
+    if number:
+        marked.include(first, flags)
+    return number
+
+
+def _last(flags: _Flags) -> int:
+    """Where the last flag is set; some is."""
+    return len(flags) - 1 - int(flags[::-1].argmax())
 
 
 def _references(number: int) -> str:

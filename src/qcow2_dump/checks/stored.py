@@ -63,26 +63,37 @@ class StoredRefcounts:
         )
         self._any_unreadable = bool(self.unreadable.any())
         self._ones: BitSet = BitSet(0)
+        # Which blocks hold more than the ones tell, of the clusters that were noted.
+        self._varied: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._noted = 0
 
     def note_ones(self, clusters: int) -> Iterator[int]:
         """Read the blocks of the first ``clusters`` clusters; note whose refcount is exactly 1.
 
         Yields the bytes read so far.
         """
-        self._ones = BitSet(clusters)
+        per_block = self._geometry.refcounts_per_block
+        self._ones, self._noted = BitSet(clusters), 0
+        self._varied = np.ones(-(-clusters // per_block), dtype=np.bool_)
         done = 0
         for chunk in self.chunks(clusters):
             if chunk.values is not None:
                 self._ones.store(chunk.first, chunk.values == 1)
+                varied = bool(chunk.values.max() > 1 or len(chunk.missing) or len(chunk.unreadable))
+                first, within = divmod(chunk.first, per_block)
+                # Of a block in several pieces, each has its say.
+                varied |= within != 0 and bool(self._varied[first])
+                self._varied[first : -(-chunk.end // per_block)] = varied
                 done += len(chunk.values) * self._geometry.refcount_bits // 8
                 yield done
+        self._noted = clusters
 
     def chunks(self, clusters: int, first: int = 0) -> Iterator[StoredChunk]:
         """The stored refcounts of the first ``clusters`` clusters, in order and in pieces.
 
         Those before ``first``, a multiple of 8, are left out. A piece is a part of a block, or
         several blocks where these are small. Blocks are not read again where `note_ones` found
-        nothing but ones.
+        nothing but zeros and ones.
         """
         if first >= clusters:
             return
@@ -93,8 +104,8 @@ class StoredRefcounts:
         for index in range(first // per_block, blocks, max(1, together)):
             start, end = index * per_block, (index + max(1, together)) * per_block
             start, end = max(start, first), min(end, clusters)
-            if self._ones.all_between(start, end):
-                yield from _chunks_of_ones(start, end)
+            if end <= self._noted and not self._varied[index : index + max(1, together)].any():
+                yield from self._noted_chunks(start, end)
                 continue
             if index >= told:
                 told = index + max(together, _READ_AHEAD // self._geometry.cluster_size, 1)
@@ -103,6 +114,12 @@ class StoredRefcounts:
                 yield self._read_together(index, min(index + together, blocks), first, clusters)
             else:
                 yield from self.block_chunks(index, clusters, first)
+
+    def _noted_chunks(self, first: int, end: int) -> Iterator[StoredChunk]:
+        """Refcounts that are zeros and ones, as they were noted."""
+        for start in range(first, end, _CHUNK):
+            stop = min(start + _CHUNK, end)
+            yield StoredChunk(start, stop, self._ones.flags(start, stop).view(np.uint8))
 
     def _will_need(self, index: int, behind: int) -> None:
         """Say that some blocks are read soon."""
@@ -234,12 +251,6 @@ class StoredRefcounts:
     def _unpack(self, offset: int, length: int) -> NDArray[np.unsignedinteger]:
         data = self._source.read(offset, length)
         return arrays.unpack_refcounts(data, self._geometry.refcount_order)
-
-
-def _chunks_of_ones(first: int, end: int) -> Iterator[StoredChunk]:
-    for start in range(first, end, _CHUNK):
-        stop = min(start + _CHUNK, end)
-        yield StoredChunk(start, stop, np.ones(stop - start, dtype=np.uint8))
 
 
 def _read_table(image: Image) -> NDArray[np.uint64]:
