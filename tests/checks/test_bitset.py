@@ -1,5 +1,7 @@
 """A set of cluster indices, compared with a set of integers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,12 +96,17 @@ def test_members_in_common(first: set[int], second: set[int]) -> None:
     assert made_of(first).common_with(made_of(second)) == len(first & second)
 
 
-@given(members, st.integers(0, SIZE // 8), st.integers(0, SIZE))
-def test_ranges_that_are_full(missing: set[int], at: int, end: int) -> None:
-    found = made_of(set(range(SIZE)) - missing)
-    first = min(8 * at, end & ~7)
-    assert found.all_between(first, end) == (not missing & set(range(first, end)))
-    assert not found.all_between(first, SIZE + 1)
+@given(
+    members, st.lists(st.integers(0, SIZE), min_size=2, max_size=20), st.sets(st.integers(0, 19))
+)
+def test_members_of_ranges_that_follow_each_other(
+    values: set[int], edges: list[int], left_out: set[int]
+) -> None:
+    ordered = sorted(edges)
+    ranges = [pair for at, pair in enumerate(pairwise(ordered)) if at not in left_out]
+    first, end = (np.array([pair[at] for pair in ranges], dtype=np.int64) for at in (0, 1))
+    expected = [sum(a <= i < b for i in values) for a, b in ranges]
+    assert made_of(values).count_between(first, end).tolist() == expected
 
 
 def test_added_twice_at_once() -> None:

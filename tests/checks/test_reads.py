@@ -1,5 +1,7 @@
 """What a check reads, on storage where each read costs: few reads, and little twice."""
 
+from collections import Counter
+
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.resolver import NeverLook
@@ -60,6 +62,37 @@ def test_reads_are_few_and_large() -> None:
     # The refcount blocks are read twice, to know the stored ones and to compare them.
     assert source.bytes_read < 1.1 * metadata * CLUSTER
     assert source.reads < TABLES / 4
+
+
+class Timed(WrappedSource):
+    """Counts how often each offset was read from."""
+
+    def __init__(self, inner: ByteSource) -> None:
+        super().__init__(inner)
+        self.times: Counter[int] = Counter()
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        self.times.update(range(offset, offset + len(buffer), CLUSTER))
+        return super().read_at(offset, buffer)
+
+
+def test_owners_are_looked_for_only_where_they_can_be() -> None:
+    """The second walk reads only tables that lead as far down as the clusters to be named."""
+    per_table = CLUSTER // 8
+    content = {table * per_table + at: Data(1) for table in range(TABLES) for at in range(8)}
+    size = TABLES * per_table * CLUSTER
+    built = build(ImageSpec(cluster_bits=12, virtual_size=size, content=content))
+    # Data follows the order of the guest: only the first three tables lead so far down.
+    entry = built.l2_entry_offset(2, 7)
+    built.set_refcount((built.peek(entry) & (1 << 56) - 1) // CLUSTER, 0)
+    source = Timed(MemorySource(built.data.read(0, len(built.data))))
+    checker = Checker(Image(source, NeverLook()))
+    for _ in checker.run():
+        pass
+    (low,) = checker.log.kept("refcount.low")
+    assert [(owner.offset, owner.l1_index) for owner in low.claimants] == [(entry, 2)]
+    read = [source.times[table] for table in checker.facts.tables.offset.tolist()]
+    assert (read.count(2), read.count(1)) == (3, TABLES - 3)
 
 
 def test_tables_are_announced_before_they_are_read() -> None:

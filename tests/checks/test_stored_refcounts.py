@@ -93,23 +93,62 @@ def test_blocks_that_cannot_be_read(order: int, piece: int) -> None:
     assert readable.tolist() == [i // per_block not in (0, 2) for i in range(4 * per_block)]
 
 
-def test_blocks_of_ones_are_not_read_again(piece: int) -> None:
-    per_block = SIZE // 2
-    ones, others = [1] * per_block, [1, 2] * (per_block // 2)
-    image = image_of(4, [8 * SIZE, 9 * SIZE, 8 * SIZE], {8 * SIZE: ones, 9 * SIZE: others})
-    stored, clusters = StoredRefcounts(image), 3 * per_block - 3
-    before = [chunk.values for chunk in stored.chunks(clusters)]
+@pytest.mark.parametrize("order", range(1, 7))
+def test_blocks_of_zeros_and_ones_are_not_read_again(order: int, piece: int) -> None:
+    per_block = SIZE * 8 >> order
+    bits = [0, 1, 1, 0] * (per_block // 4)
+    # What is out of the ordinary may stand in any piece of a block.
+    first, last = [2, *bits[1:]], [*bits[:-1], 3]
+    blocks = {8 * SIZE: bits, 9 * SIZE: first, 10 * SIZE: last, 11 * SIZE: [1] * per_block}
+    image = image_of(order, [8 * SIZE, 9 * SIZE, MISSING, 10 * SIZE, UNALIGNED, 11 * SIZE], blocks)
+    stored, clusters = StoredRefcounts(image), 6 * per_block - 3
+    before = described(stored, clusters)
     assert list(stored.note_ones(clusters))
     source = image.source
     assert isinstance(source, CountingSource)
     reads = source.reads
-    after = [chunk.values for chunk in stored.chunks(clusters)]
+    after = described(stored, clusters)
+    assert after == before
     # Pieces that are larger than a block hold others as well.
-    again = 0 if piece > per_block else per_block // piece
-    assert source.reads - reads == (again or 1)
-    assert np.concatenate([v for v in before if v is not None]).tolist() == (
-        np.concatenate([v for v in after if v is not None]).tolist()
-    )
+    if piece <= per_block:
+        assert source.reads - reads == 2 * per_block // piece
+    # More than was noted has to be read.
+    assert described(stored, clusters + 1) != before
+    assert list(stored.note_ones(clusters))
+    assert described(stored, clusters) == before
+
+
+@pytest.mark.parametrize("entry", [MISSING, UNALIGNED])
+def test_blocks_that_cannot_be_had_are_still_told(entry: int, piece: int) -> None:
+    per_block = SIZE // 2
+    table = [8 * SIZE, entry, 8 * SIZE]
+    stored = StoredRefcounts(image_of(4, table, {8 * SIZE: [1, 0] * (per_block // 2)}))
+    before = described(stored, 3 * per_block)
+    assert before[1:] == (([1], []) if entry == MISSING else ([], [1]))
+    assert list(stored.note_ones(3 * per_block))
+    assert described(stored, 3 * per_block) == before
+
+
+def test_what_was_not_noted_to_the_end_is_read(piece: int) -> None:
+    per_block = SIZE // 2
+    stored = StoredRefcounts(image_of(4, [8 * SIZE], {8 * SIZE: [1] * per_block}))
+    before = described(stored, per_block)
+    assert list(stored.note_ones(per_block))
+    assert next(stored.note_ones(per_block))
+    assert described(stored, per_block) == before
+
+
+def described(stored: StoredRefcounts, clusters: int) -> tuple[list[int], list[int], list[int]]:
+    """The refcounts of the first clusters, and which blocks are missing and unreadable."""
+    values: list[int] = []
+    missing: list[int] = []
+    unreadable: list[int] = []
+    for chunk in stored.chunks(clusters):
+        zeros = [0] * (chunk.end - chunk.first)
+        values += zeros if chunk.values is None else chunk.values.tolist()
+        missing += chunk.missing.tolist()
+        unreadable += chunk.unreadable.tolist()
+    return values, missing, unreadable
 
 
 def test_reserved_bits_are_no_part_of_an_offset() -> None:

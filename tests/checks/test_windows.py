@@ -110,7 +110,7 @@ def test_counters_that_fit_only_while_they_are_narrow(monkeypatch: pytest.Monkey
     image = opened(built)
     whole = checked(image, None)
     clusters = whole.facts.references.size
-    narrow = Windows(clusters, clusters * 10 // 8 + 8)
+    narrow = Windows(clusters, clusters * 12 // 8 + 8)
     assert narrow.is_one
     assert narrow.end(0, 16) < clusters
     monkeypatch.setattr(Windows, "of", lambda *_: narrow)

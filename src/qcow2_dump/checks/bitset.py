@@ -86,9 +86,15 @@ class BitSet:
 
     def count_between(self, first: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many members each range has: from ``first`` to ``end``, not included (int64)."""
-        if self._filled is None:
+        if self._filled is None or not len(first):
             return np.zeros(len(first), dtype=np.int64)
-        return self._members_below(end) - self._members_below(first)
+        below = self._members_below(first)
+        behind = np.append(below[1:], 0)
+        # Many a range begins where the one before ends.
+        apart = np.append(np.flatnonzero(end[:-1] != first[1:]), len(end) - 1)
+        behind[apart] = self._members_below(end[apart])
+        counts: NDArray[np.int64] = behind - below
+        return counts
 
     def _members_below(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many members are smaller than each of some indices: int64."""
@@ -116,15 +122,6 @@ class BitSet:
         if self._filled is None:
             return False
         return bool(self._filled[first >> 3 : (end + 7) >> 3].any())
-
-    def all_between(self, first: int, end: int) -> bool:
-        """Whether all indices from ``first``, a multiple of 8, to ``end`` are in the set."""
-        if self._filled is None or end > self.size:
-            return False
-        rest = (1 << (end & 7)) - 1
-        if rest and rest & ~int(self._filled[end >> 3]):
-            return False
-        return bool((self._filled[first >> 3 : end >> 3] == 0xFF).all())
 
     def common_with(self, other: "BitSet") -> int:
         """How many members are also in another set of the same size."""

@@ -62,6 +62,7 @@ class _Walk:
         if self._regular.take(batch):
             return
         facts, tables = self._facts, self._facts.tables
+        tables.lowest[batch.tables] = 0
         bits = np.bitwise_or.reduce(batch.entries, axis=1)
         filled = bits != 0
         if batch.bitmaps is not None:

@@ -257,7 +257,7 @@ def _mark(marked: BitSet, first: int, flags: _Flags) -> int:
 
 def _last(flags: _Flags) -> int:
     """Where the last flag is set; some is."""
-    return len(flags) - 1 - int(flags[::-1].argmax())
+    return flags.tobytes().rfind(1)
 
 
 def _references(number: int) -> str:

@@ -12,7 +12,7 @@ __all__ = ["RefcountMap", "any_counts"]
 
 # Runs that may wait: so many in any case, and one for each 2**n clusters.
 _FEWEST_PENDING = 1 << 12
-_PENDING_BITS = 8
+_PENDING_BITS = 7
 
 # Clusters looked at together: what is made of them must not fill the memory.
 _PIECE = 1 << 20

@@ -18,13 +18,13 @@ _BASE = 48 << 20
 
 # Per L1 slot and per distinct L2 table, in bytes: `L1Slots`, `L2Tables` and how they are made.
 _SLOT = 48
-_TABLE = 160
+_TABLE = 168
 
 # Bits per cluster of the file, whatever the window: stored ones, leaks (3), what `KeptReferences`
 # keeps (3).
 _KEPT_BITS = 7
-# Bits per cluster of the window beside its counter: shared and compressed ones.
-_MARK_BITS = 2
+# Bits per cluster of the window beside its counter: shared and compressed ones, runs that wait.
+_MARK_BITS = 4
 
 # A window starts and ends at whole bytes of a bit set, and of the narrowest refcounts.
 _STEP = 8

@@ -10,6 +10,7 @@ import pytest
 
 from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.mapping.regular_tables import RegularTables
+from qcow2_dump.checks.tables import l2_batches
 from qcow2_dump.checks.tables.l2_batches import L2Batch
 from qcow2_dump.errors import FormatError
 from qcow2_dump.image.image import Image, open_image
@@ -84,6 +85,28 @@ def test_tables_in_order_are_judged_by_runs(
 ) -> None:
     image = Image(MemorySource(bytes(ordered(snapshots))), NeverLook())
     assert assert_alike(image, monkeypatch) > 0
+
+
+@pytest.mark.parametrize("odd", [None, 10, 100])
+def test_the_lowest_cluster_of_a_table_in_parts(
+    odd: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever part leads furthest down; nothing is known where a part is not taken by runs."""
+    monkeypatch.setattr(l2_batches, "_BATCH_ENTRIES", 32)
+    monkeypatch.setattr(l2_batches, "_FEWEST_COLUMNS", 32)
+    content = {at: Data(1) for at in range(256)}
+    built = build(ImageSpec(cluster_bits=10, virtual_size=1 << 18, content=content))
+    table, entries = built.l2_entry_offset(0, 0), 128
+    raw = [built.peek(table + 8 * at) for at in range(entries)]
+    for at in range(entries):
+        built.set_l2(0, at, raw[(at + 40) % entries])
+    if odd is not None:
+        built.set_l2(0, odd, built.peek(table + 8 * odd) | 1)
+    tables = checked(
+        Image(MemorySource(built.data.read(0, len(built.data))), NeverLook())
+    ).facts.tables
+    lowest = min(entry & (1 << 56) - 1 for entry in raw) >> 10
+    assert tables.lowest.tolist() == [0 if odd else lowest, lowest + entries]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -50,11 +50,23 @@ class RegularTables:
         held = _sums_by_row(runs, len(members))
         tables.used[members] += held[:, np.newaxis]
         tables.empty[members[held > 0]] = False
+        self._note_lowest(batch, runs.row, first)
         self._claim(members, runs.row, first, end)
         facts.last_data = max(facts.last_data, (int(end.max()) - 1) << facts.space.cluster_bits)
         if not facts.only_counting:
             self._judge_active(batch, runs, first, end)
         return True
+
+    def _note_lowest(self, batch: L2Batch, row: _Indices, first: _Indices) -> None:
+        """Note the lowest clusters to which tables lead, of which this may be a later part."""
+        tables = self._facts.tables
+        heads = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
+        lowest = np.full(len(batch.tables) // batch.members, np.iinfo(np.int64).max)
+        lowest[row[heads]] = np.minimum.reduceat(first, heads)
+        found = np.repeat(lowest, batch.members)
+        if batch.first:
+            found = np.minimum(found, tables.lowest[batch.tables])
+        tables.lowest[batch.tables] = found
 
     def _claim(self, members: _Indices, row: _Indices, first: _Indices, end: _Indices) -> None:
         """Count the claims of runs, each by all tables of its row of ``members``."""

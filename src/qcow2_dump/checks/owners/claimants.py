@@ -60,7 +60,8 @@ class ClaimantFinder:
         geometry = facts.image.geometry
         if facts.image.header.has_data_file:
             return
-        for batch in read_l2_batches(facts.image.source, geometry, facts.tables):
+        tables = facts.tables.reaching(int(self._clusters.max(initial=0)))
+        for batch in read_l2_batches(facts.image.source, geometry, tables):
             self._find_data(batch)
             done += batch.entries.size * geometry.l2_entry_size
             yield done

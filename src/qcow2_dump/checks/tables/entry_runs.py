@@ -42,13 +42,14 @@ def entry_runs(entries: NDArray[np.uint64], cluster_size: int) -> EntryRuns | No
     starts = _run_starts(flat, cluster_size, columns)
     if _are_short(starts, flat):
         return None
-    raw = flat[starts]
+    raw = flat.take(starts)
     length = np.diff(starts, append=len(flat))
-    held = np.flatnonzero(raw)
-    if len(held) < len(raw):
-        empty = np.flatnonzero(raw == 0)
-        if flat[starts[empty] + length[empty] - 1].any():
+    is_held = raw != 0
+    if not is_held.all():
+        empty = np.flatnonzero(~is_held)
+        if flat.take(starts.take(empty) + length.take(empty) - 1).any():
             return None  # by one cluster more than "nowhere" is the cluster of the header
+        held = np.flatnonzero(is_held)
         starts, raw, length = starts.take(held), raw.take(held), length.take(held)
     # A table has 2**n entries, and so have its parts.
     return EntryRuns(starts >> columns.bit_length() - 1, starts & columns - 1, length, raw)

@@ -38,7 +38,8 @@ class L2Tables:
 
     Gathered while walking: ``used``, ``unaligned``, ``invalid`` and ``compressed`` entries
     (int64), ``next_host``, where the next data cluster would continue the last one (int64, 0 at
-    first), ``empty`` for tables without any entry.
+    first), ``empty`` for tables without any entry, and ``lowest``: no entry leads to a host cluster
+    before this one (int64, 0 where that is not known).
     """
 
     offset: NDArray[np.int64]
@@ -57,10 +58,11 @@ class L2Tables:
     invalid: NDArray[np.int64] = field(init=False)
     compressed: NDArray[np.int64] = field(init=False)
     next_host: NDArray[np.int64] = field(init=False)
+    lowest: NDArray[np.int64] = field(init=False)
     empty: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in ("used", "unaligned", "invalid", "compressed", "next_host"):
+        for name in ("used", "unaligned", "invalid", "compressed", "next_host", "lowest"):
             setattr(self, name, np.zeros(len(self.offset), dtype=np.int64))
         self.empty = np.ones(len(self.offset), dtype=np.bool_)
 
@@ -70,6 +72,11 @@ class L2Tables:
     def untouched(self) -> Self:
         """The same tables, with nothing gathered."""
         return replace(self)
+
+    def reaching(self, cluster: int) -> Self:
+        """The same tables, of which only those are walked that may lead to a host cluster or to
+        one before it."""
+        return replace(self, walked=self.walked & (self.lowest <= cluster))
 
     def slots_of(self, table: int) -> NDArray[np.int64]:
         """The positions of the L1 slots that lead to a table: int64."""
