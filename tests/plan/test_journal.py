@@ -75,6 +75,27 @@ def test_it_lies_beside_the_image_for_its_owner_alone(image: Path) -> None:
     assert told.state_before == digest(Disk(CONTENT))
 
 
+def test_a_system_that_takes_less_than_it_is_given_loses_nothing(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More parts than the system takes at once, of which it takes some bytes only."""
+    content = os.urandom(8 << 10)
+    plan = make_plan(content, [(at, bytes([at % 251]) * 2) for at in range(0, 8 << 10, 4)])
+    most = 0
+
+    def write(fd: int, parts: list[bytes], at: int) -> int:
+        nonlocal most
+        most = max(most, len(parts))
+        return os.pwrite(fd, b"".join(parts)[:777], at)
+
+    monkeypatch.setattr(os, "pwritev", write)
+    with closing(create(image, plan, content)) as made:
+        path = made.path
+    assert 500 < most <= 1024, "what Linux takes in one call"
+    with closing(open_journal(path)) as journal, closing(journal.plan()) as read:
+        assert result_of(read, content) == result_of(plan, content)
+
+
 def test_its_number_counts_up(image: Path) -> None:
     plan = make_plan(CONTENT, CHANGES)
     image.with_name("disk.qcow2.qcow2-undo.7").touch()

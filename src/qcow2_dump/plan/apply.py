@@ -59,8 +59,9 @@ def apply_plan(
                 if isinstance(step, Write) and progress is not None:
                     done += step.length
                     progress(done, total)
-            target.sync()
+            # It looks at what was written while the disk is still at it.
             state = "" if journal is None or digest is None else digest(OverlaySource(target))
+            target.sync()
             gate.check()
         except BaseException as error:
             _roll_back(plan.steps[:begun], target, journal)

@@ -37,12 +37,12 @@ from qcow2_dump.plan.undo_files import (
     sync_folder,
     telling,
     write_all,
+    write_parts,
 )
 from qcow2_dump.plan.undo_format import (
     HEAD_LENGTH,
     MOST_GROUPS,
     MOST_STEPS,
-    PIECE,
     RECORD,
     FinishMark,
     Head,
@@ -55,6 +55,7 @@ from qcow2_dump.plan.undo_format import (
     pieces,
 )
 from qcow2_dump.storage.base import ByteSource
+from qcow2_dump.storage.write_behind import WriteBehind
 
 __all__ = ["Digest", "Journal", "create_journal", "latest_change", "open_journal"]
 
@@ -62,6 +63,9 @@ Digest = Callable[[ByteSource], str]
 """Tells states of an image apart: ASCII, at most 128 characters."""
 
 _TRIES = 100
+# Bytes and parts of the undo file written in one go; the system takes no more than 1,024 parts.
+_AT_ONCE = 1 << 20
+_MOST_PARTS = 1000
 
 
 class Journal:
@@ -336,7 +340,7 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
     start = at = HEAD_LENGTH + len(described)
     steps = list(chain.from_iterable(map(pieces, plan.steps)))
     _check_recoverable(steps)
-    whole = hashlib.sha256()
+    whole, behind = hashlib.sha256(), WriteBehind(fd)
     waiting: list[bytes] = []
     length = 0
     for step in steps:
@@ -345,9 +349,9 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
         whole.update(record[0])
         waiting += record
         length += sum(map(len, record))
-        if length >= PIECE:
-            at, length = _write_joined(fd, waiting, at), 0
-    at = _write_joined(fd, waiting, at)
+        if length >= _AT_ONCE or len(waiting) > _MOST_PARTS:
+            at, length = _write_waiting(fd, waiting, at, behind), 0
+    at = _write_waiting(fd, waiting, at, behind)
     return replace(
         head,
         metadata_length=len(described),
@@ -358,12 +362,12 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
     )
 
 
-def _write_joined(fd: int, waiting: list[bytes], at: int) -> int:
+def _write_waiting(fd: int, waiting: list[bytes], at: int, behind: WriteBehind) -> int:
     """Write some bytes at an offset, all in one, and forget them; returns where they end."""
-    packed = b"".join(waiting)
+    end = write_parts(fd, waiting, at)
     waiting.clear()
-    write_all(fd, packed, at)
-    return at + len(packed)
+    behind.wrote(at, end)
+    return end
 
 
 def _check_recoverable(steps: list[Step]) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "sync_folder",
     "telling",
     "write_all",
+    "write_parts",
 ]
 
 _HIGHEST = 10**9
@@ -216,6 +217,18 @@ def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
         wrote = os.pwrite(fd, left, at)
         at += wrote
         left = left[wrote:]
+
+
+def write_parts(fd: int, parts: list[bytes], at: int) -> int:
+    """Write fewer than 1,024 stretches of bytes, one behind the other, at an offset.
+
+    Returns the offset behind the last. Raises OSError.
+    """
+    end = at + sum(map(len, parts))
+    wrote = os.pwritev(fd, parts, at)
+    if at + wrote < end:
+        write_all(fd, b"".join(parts)[wrote:], at + wrote)
+    return end
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY) -> int:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from qcow2_dump.errors import SourceError
 from qcow2_dump.storage.locks import take_write_lock
 from qcow2_dump.storage.open_file import OpenFile
+from qcow2_dump.storage.write_behind import WriteBehind
 
 __all__ = ["WritableFile"]
 
@@ -36,6 +37,7 @@ class WritableFile(OpenFile):
             self.close()
             raise
         self.can_grow = self._is_regular
+        self._behind = WriteBehind(self._fd)
 
     def has_changed(self) -> bool:
         """False: whatever changed it was written through this object, or cannot be told apart."""
@@ -48,6 +50,7 @@ class WritableFile(OpenFile):
         may have been written.
         """
         left = memoryview(data).cast("B")
+        start = offset
         while left:
             with self._telling(f"cannot write at offset {offset:#x}"):
                 wrote = os.pwrite(self._fd, left, offset)
@@ -56,6 +59,7 @@ class WritableFile(OpenFile):
             offset += wrote
             left = left[wrote:]
             self.size = max(self.size, offset)
+        self._behind.wrote(start, offset)
 
     def resize(self, size: int) -> None:
         """Grow or shrink a regular file to ``size`` bytes; new bytes are zeros.
