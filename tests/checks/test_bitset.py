@@ -45,6 +45,24 @@ def test_members_of_a_set_of_another_size(first: set[int], second: set[int], siz
         assert np.flatnonzero(found.flags(0, into)).tolist() == sorted(held)
 
 
+@given(members, members, st.integers(0, SIZE // 8), st.integers(0, SIZE // 8 + 9))
+def test_members_of_a_range_of_another_set(
+    first: set[int], second: set[int], at: int, end: int
+) -> None:
+    found, everything = made_of(first), (np.array([0]), np.array([SIZE]))
+    assert found.count_between(*everything).tolist() == [len(first)]
+    found.update_between(made_of(second), 8 * at, 8 * end)
+    held = first | {i for i in second if 8 * at <= i < 8 * end}
+    assert found.first(SIZE).tolist() == sorted(held)
+    assert found.count_between(*everything).tolist() == [len(held)]
+
+
+@given(members, st.integers(0, SIZE // 64), st.integers(0, SIZE // 64 + 2))
+def test_chunks_of_a_range(values: set[int], at: int, end: int) -> None:
+    found = [i for chunk in made_of(values).chunks(64 * at, 64 * end) for i in chunk.tolist()]
+    assert found == [i for i in sorted(values) if 64 * at <= i < 64 * end]
+
+
 @given(members, st.integers(0, 70))
 def test_the_smallest_members(values: set[int], limit: int) -> None:
     assert made_of(values).first(limit).tolist() == sorted(values)[:limit]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from qcow2_dump import open_image
+from qcow2_dump.checks.bitset import BitSet
+from qcow2_dump.checks.checker import Checker
 from qcow2_dump.checks.leaks import orphans
 from tests.builder.build import build
 from tests.builder.built import BuiltImage
@@ -212,3 +216,32 @@ def test_candidates_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     expected = dict.fromkeys([*seen, hole, last_hole], "waste") | dict.fromkeys(unseen, "orphan")
     assert verdicts(result) == expected
     assert result.triage.reasons == ("2 leaked clusters were too many to look into",)
+
+
+def test_leaks_in_large_holes_are_judged_without_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaks of which each stretch lies in one hole, beside some with data and some left out."""
+    image = small_image(*range(10))
+    lost = [leak(image, 0x77 if at % 100 == 50 else 0) for at in range(400)]
+    blank = [cluster for at, cluster in enumerate(lost) if at % 100 != 50 and at != 210]
+    with open_image(image.write_to(tmp_path / "image.qcow2")) as opened:
+        checker = Checker(opened)
+        for step in checker.run():
+            assert step.total
+        left_out = BitSet(checker.leaks.unreferenced.size)
+        left_out.add(np.array([lost[210]]))
+        for stretch, looks in ((1 << 16, 1), (64, 6)):
+            monkeypatch.setattr(orphans, "_STRETCH", stretch)
+            looked: list[int] = []
+            looked_at = orphans._Look.into
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    orphans._Look,
+                    "into",
+                    lambda self, clusters: (looked.append(1), looked_at(self, clusters)),  # noqa: B023
+                )
+                found = orphans.examine_leaks(checker.facts, checker.leaks, left_out)
+            assert found.blank.first(1000).tolist() == blank
+            assert not found.tables
+            assert len(looked) == looks

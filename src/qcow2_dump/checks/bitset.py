@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 __all__ = ["BitSet"]
 
-_CHUNK = 1 << 16
+# Words looked at together: what is made of them must not fill the memory.
+_CHUNK = 1 << 13
 
 _ONE = np.uint64(1)
 
@@ -50,6 +51,13 @@ class BitSet:
             self._bytes[:whole] |= other._bytes[:whole]
             self._ranks = None
             self.add(np.flatnonzero(other.flags(whole << 3, common)) + (whole << 3))
+
+    def update_between(self, other: "BitSet", first: int, end: int) -> None:
+        """Put the members of another set of the same size into this one that are not smaller than
+        ``first`` and smaller than ``end``, multiples of 8."""
+        if other._filled is not None:
+            self._bytes[first >> 3 : end >> 3] |= other._bytes[first >> 3 : end >> 3]
+            self._ranks = None
 
     def store(self, first: int, flags: NDArray[np.bool_]) -> None:
         """Write the flags of the indices from ``first`` on, which is a multiple of 8.
@@ -141,16 +149,21 @@ class BitSet:
     def __bool__(self) -> bool:
         return self._filled is not None and bool(self._filled.any())
 
-    def chunks(self) -> Iterator[NDArray[np.int64]]:
-        """The members in ascending order, in arrays of bounded length: int64."""
+    def chunks(self, first: int = 0, end: int | None = None) -> Iterator[NDArray[np.int64]]:
+        """The members in ascending order, in arrays of bounded length: int64.
+
+        Those before ``first`` and from ``end`` on, multiples of 64, are left out.
+        """
         if self._filled is None:
             return
-        for start in range(0, len(self._filled), _CHUNK):
-            filled = np.flatnonzero(self._filled[start : start + _CHUNK]) + start
+        behind = len(self._words) if end is None else end >> 6
+        for start in range(first >> 6, behind, _CHUNK):
+            words = self._words[start : min(start + _CHUNK, behind)]
+            filled = np.flatnonzero(words)
             if len(filled):
-                bits = np.unpackbits(self._filled[filled], bitorder="little")
+                bits = np.unpackbits(words[filled].view(np.uint8), bitorder="little")
                 at = np.flatnonzero(bits.view(np.bool_))
-                yield (filled[at >> 3] << 3) + (at & 7)
+                yield (filled[at >> 6] + start << 6) + (at & 63)
 
     def first(self, limit: int) -> NDArray[np.int64]:
         """The smallest members, at most ``limit``: int64."""

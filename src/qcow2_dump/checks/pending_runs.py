@@ -85,7 +85,8 @@ class PendingRuns:
         if (weights == weights[0]).all() and (owns == owns[0]).all():
             for start, (found,) in _summed(first, end, [], size):
                 claims = found.astype(self._dtype, copy=False)
-                yield SummedPiece(start, claims, claims * weights[0], owns[0])
+                summed = claims if weights[0] == 1 else claims * weights[0]
+                yield SummedPiece(start, claims, summed, owns[0])
             return
         for start, sums in _summed(first, end, [weights, owns], size):
             yield SummedPiece(start, *(found.astype(self._dtype, copy=False) for found in sums))

@@ -4,6 +4,7 @@ Advice never tells anyone to free a cluster that may be guest data, and never to
 image before the cause of the damage has been looked at.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from qcow2_dump.checks.catalogue import RULES, Impact, Severity
@@ -87,13 +88,16 @@ def repair_command(finding: Finding, image: Image) -> str | None:
     if option is None:
         return None
     flag, _, operand = option.partition(" ")
-    words = [commands.path(image.name), flag]
-    if operand:
-        position = _snapshot_position(finding, image)
-        if position is None:
-            return None
-        words.append(str(position))
-    return commands.command("repair", *words)
+    if not operand:
+        return _repair_with(image.name, flag)
+    position = _snapshot_position(finding, image)
+    return None if position is None else _repair_with(image.name, flag, str(position))
+
+
+@lru_cache(maxsize=8)
+def _repair_with(name: str, *words: str) -> str:
+    """A repair command; the same one mends thousands of findings."""
+    return commands.command("repair", commands.path(name), *words)
 
 
 def mending(code: str) -> str | None:
