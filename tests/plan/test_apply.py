@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from qcow2_dump.errors import JournalError, SourceError, StalePlanError, UnsafePlanError
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import Journal, create_journal, open_journal
-from qcow2_dump.plan.model import Plan, Resize
+from qcow2_dump.plan.model import Barrier, Plan, Resize, Write
 from qcow2_dump.plan.recovery import examine
 from qcow2_dump.plan.undo_files import find_undo_files
 from qcow2_dump.plan.undo_format import UndoState
@@ -79,6 +80,33 @@ def test_a_stale_plan_changes_nothing(tmp_path: Path) -> None:
         apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), digest)
     assert disk.log == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+def test_a_step_that_expects_something_else_than_a_step_before_it_left_is_refused(at: int) -> None:
+    """Within what that step wrote, and partly outside of it."""
+    plan = make_plan(CONTENT, [(2, b"a step before"), None, (at, b"the next")])
+    last = plan.steps[-1]
+    assert isinstance(last, Write)
+    expected = bytearray(last.old.read())
+    expected[7] ^= 1
+    plan.steps[-1] = replace(last, old=plan.spool.put(expected))
+    disk = Disk(CONTENT)
+    with pytest.raises(StalePlanError):
+        apply_plan(plan, disk, None)
+    assert disk.log == []
+
+
+def test_what_a_step_before_left_is_as_good_as_read() -> None:
+    """The image is not asked for it, and a step may rely on it."""
+    plan = make_plan(CONTENT, [(0, b"one")])
+    first = plan.steps[0]
+    assert isinstance(first, Write)
+    second = replace(first, old=first.new, new=plan.spool.put(b"two"))
+    plan.steps += [Barrier(), second]
+    disk = Disk(CONTENT)
+    apply_plan(plan, disk, None)
+    assert disk.content == b"two" + CONTENT[3:]
 
 
 def test_a_file_of_another_length_is_stale() -> None:

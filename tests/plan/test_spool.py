@@ -45,6 +45,9 @@ def test_what_differs_little_is_read_as_it_was_put(
         assert part.read() == over.read(start, length) == new[start : start + length]
         assert part.read(within) == new[start + within : start + length]
         assert part.cut(within, length - within).read() == part.read(within)
+        filled = bytearray(b"\xee" * (length - within + 2))
+        part.read_into(within, memoryview(filled)[1:-1])
+        assert filled == b"\xee" + part.read(within) + b"\xee"
         below = blob.cut(start, length)
         assert part.read_over(below, held[start : start + length]) == part.read()
         words = part.words_over(below)
@@ -52,6 +55,10 @@ def test_what_differs_little_is_read_as_it_was_put(
             was, will = (np.frombuffer(part.read(), "<u8"), np.frombuffer(below.read(), "<u8"))
             assert set(np.flatnonzero(was != will)) <= set(words[0].tolist())
             assert words[1].tolist() == was[words[0]].tolist()
+            packed = words[0].astype("<u4").tobytes() + words[1].tobytes()
+            assert part.packed_over(below) == (len(words[0]), packed)
+        else:
+            assert part.packed_over(below) is None
         held, blob = new, over
     spool.close()
 

@@ -89,6 +89,7 @@ class TestFile(SourceContract):
     ) -> None:
         whole = os.preadv
         monkeypatch.setattr(os, "preadv", lambda fd, b, at: whole(fd, [b[0][:7]], at))
+        monkeypatch.setattr(os, "pread", lambda _fd, _length, at: CONTENT[at : at + 9])
         assert source.read(1, 100) == CONTENT[1:101]
 
     def test_an_error_of_the_system_names_the_offset(
@@ -97,12 +98,34 @@ class TestFile(SourceContract):
         def fail(*_: object) -> int:
             raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr(os, "preadv", fail)
-        with pytest.raises(
-            SourceError, match="cannot read at offset 0x123: Input/output"
-        ) as caught:
+        for function in ("pread", "preadv"):
+            monkeypatch.setattr(os, function, fail)
+        buffer = bytearray(8)
+        for read in (
+            lambda: source.read(0x123, 8),
+            lambda: source.read_into(0x123, memoryview(buffer)),
+        ):
+            with pytest.raises(
+                SourceError, match="cannot read at offset 0x123: Input/output"
+            ) as caught:
+                read()
+            assert (caught.value.errno, caught.value.filename) == (errno.EIO, source.name)
+
+    def test_what_is_bad_is_read_once(
+        self, source: ByteSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk tries for seconds before it says so."""
+        calls: list[int] = []
+
+        def fail(_fd: int, _what: object, at: int) -> int:
+            calls.append(at)
+            raise OSError(errno.EIO, "Input/output error")
+
+        for function in ("pread", "preadv"):
+            monkeypatch.setattr(os, function, fail)
+        with pytest.raises(SourceError):
             source.read(0x123, 8)
-        assert (caught.value.errno, caught.value.filename) == (errno.EIO, source.name)
+        assert calls == [0x123]
 
     def test_it_knows_what_it_takes_up(self, source: ByteSource) -> None:
         assert 0 <= (source.allocated() or 0) <= 2 * len(CONTENT)

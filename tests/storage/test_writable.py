@@ -216,7 +216,7 @@ def test_what_the_system_says_is_told_with_the_offset(file: WritableFile) -> Non
     with mock.patch("os.fsync", side_effect=failure), pytest.raises(SourceError) as caught:
         file.sync()
     assert caught.value.errno == errno.EIO
-    with mock.patch("os.preadv", side_effect=failure), pytest.raises(SourceError, match="0x5"):
+    with mock.patch("os.pread", side_effect=failure), pytest.raises(SourceError, match="0x5"):
         file.read(5, 1)
 
 

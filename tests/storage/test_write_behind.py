@@ -33,13 +33,21 @@ def test_what_follows_each_other_is_told_of_in_long_stretches(told: list[tuple[i
     assert told == [(5 * MIB, 8 * MIB), (13 * MIB, 8 * MIB)]
 
 
+def test_small_gaps_are_told_of_as_well(told: list[tuple[int, int]]) -> None:
+    behind = WriteBehind(9)
+    for at in range(MIB, 9 * MIB, MIB):
+        behind.wrote(at + 65536, at + MIB)
+    behind.wrote(99 * MIB, 99 * MIB)
+    assert told == [(MIB + 65536, 8 * MIB - 65536)]
+
+
 def test_what_stands_alone_is_told_of_once_something_else_is_written(
     told: list[tuple[int, int]],
 ) -> None:
     behind = WriteBehind(9)
-    for at in (0, MIB, 3 * MIB):
+    for at in (MIB, 2 * MIB, 4 * MIB):
         behind.wrote(at, at + 65536)
-    assert told == [(0, 65536), (MIB, 65536)]
+    assert told == [(MIB, 65536), (2 * MIB, 65536)]
 
 
 def test_what_is_short_waits_for_the_sync(told: list[tuple[int, int]]) -> None:

@@ -150,6 +150,7 @@ def test_nothing_is_read_before_the_lock_is_held(disk: Path) -> None:
         reader.lock()
         with (
             mock.patch("os.preadv", side_effect=AssertionError),
+            mock.patch("os.pread", side_effect=AssertionError),
             pytest.raises(LockedError),
         ):
             WritableFile(disk)

@@ -48,7 +48,7 @@ Unfound = Callable[[str], None]
 
 _PIECE = 1 << 20
 # What the system holds of a file it forgets in pages of its own, which are no larger.
-_WINDOW = 4 << 20
+_WINDOW = 16 << 20
 
 
 class OpenedFile:

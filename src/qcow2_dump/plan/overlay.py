@@ -80,7 +80,7 @@ class OverlaySource(ByteSource):
         if sum(high - low for _, _, low, high in parts) < length:
             self._read_below(offset, buffer[:length])
         for start, blob, low, high in parts:
-            buffer[low - offset : high - offset] = blob.read(low - start, high - low)
+            blob.read_into(low - start, buffer[low - offset : high - offset])
         return length
 
     def _read_below(self, offset: int, buffer: memoryview) -> None:

@@ -18,6 +18,7 @@ _IN_MEMORY = 2 << 20
 
 _INDEX = np.dtype("<u4")
 _VALUE = np.dtype("<u8")
+_PACKED = _INDEX.itemsize + _VALUE.itemsize
 # Where more of the words differ, all bytes are kept: they are read sooner than put together.
 _MOST_DIFFERING = 1 / 4
 # Words of less are not worth the trouble, and what is read piece by piece must not have all its
@@ -91,6 +92,13 @@ class Spool:
         # A regular file gives all that was written to it.
         return os.pread(self._file.fileno(), length, position)
 
+    def read_into(self, position: int, buffer: memoryview) -> None:
+        """Fill a buffer with bytes put aside earlier."""
+        if self._file is None:
+            buffer[:] = memoryview(self._held)[position : position + len(buffer)]
+        else:
+            os.preadv(self._file.fileno(), [buffer], position)
+
     def close(self) -> None:
         """Give up all that was put aside."""
         self._held = bytearray()
@@ -128,7 +136,7 @@ class Patch:
     words: int
     start: int = 0
 
-    def lay_over(self, buffer: bytearray, start: int) -> None:
+    def lay_over(self, buffer: bytearray | memoryview, start: int) -> None:
         """Lay them over bytes that begin ``start`` bytes further on."""
         skipped = self.start + start
         if skipped % WORD == 0 and len(buffer) % WORD == 0:
@@ -153,11 +161,14 @@ class Patch:
             at, words = at[inside], words[inside]
         return at, words
 
+    def packed(self) -> bytes:
+        """All of them: their numbers, 4 bytes each, then themselves; little-endian."""
+        return self.spool.read(self.position, self.words * _PACKED)
+
     def _read(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-        packed = self.spool.read(self.position, self.words * (_INDEX.itemsize + _VALUE.itemsize))
-        split = self.words * _INDEX.itemsize
-        at, words = np.frombuffer(packed[:split], _INDEX), np.frombuffer(packed[split:], _VALUE)
-        return at.astype(np.int64), words
+        packed = self.packed()
+        at = np.frombuffer(packed, _INDEX, self.words)
+        return at.astype(np.int64), np.frombuffer(packed, _VALUE, -1, at.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +207,44 @@ class Blob:
             patch.lay_over(buffer, start)
         return bytes(buffer)
 
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with the bytes from ``start`` on, of which there must be as many."""
+        if self.spool is None:
+            buffer[:] = bytes(len(buffer))
+        else:
+            self.spool.read_into(self.position + start, buffer)
+        for patch in self.patches:
+            patch.lay_over(buffer, start)
+
     def words_over(self, other: "Blob") -> tuple[NDArray[np.int64], NDArray[np.uint64]] | None:
         """The words by which it differs from another, if it was put aside as what became of that.
 
         Their numbers, ascending (int64), and their bytes as little-endian (uint64); else None.
         """
+        patch = self._patch_over(other)
+        return None if patch is None else patch.within(0, self.length)
+
+    def packed_over(self, other: "Blob") -> tuple[int, bytes] | None:
+        """As `words_over`: how many words, and their numbers and themselves as `Patch.packed`."""
+        patch = self._patch_over(other)
+        if patch is None:
+            return None
+        packed = patch.packed()
+        last = _INDEX.itemsize * patch.words
+        reaches = int.from_bytes(packed[last - _INDEX.itemsize : last], "little")
+        if not patch.start and reaches < self.length // WORD:
+            return patch.words, packed
+        at, words = patch.within(0, self.length)
+        return len(at), at.astype(_INDEX).tobytes() + words.tobytes()
+
+    def _patch_over(self, other: "Blob") -> Patch | None:
+        """What lies over another blob, in whole words, and makes this one of it."""
         same = self.spool is other.spool and self.position == other.position
         if not same or not self.patches or self.patches[:-1] != other.patches:
             return None
         patch = self.patches[-1]
         whole = patch.start % WORD == 0 and self.length % WORD == 0
-        return patch.within(0, self.length) if whole and self.length == other.length else None
+        return patch if whole and self.length == other.length else None
 
     def read_over(self, other: "Blob", data: bytes) -> bytes | bytearray:
         """All bytes, given those of another blob: quicker where little of them differs."""

@@ -285,12 +285,11 @@ def pack_step(step: Step, names: Names) -> list[bytes]:
     reason = names.reasons.index(step.reason)
     if isinstance(step, Resize):
         return _record(_RESIZE, 0, 0, reason, 0, 0, 0, step.old, step.new, 0, 0, 0, 0)
-    differing = step.new.words_over(step.old)
+    words, packed = step.new.packed_over(step.old) or (0, b"")
     zeros = step.old.is_zeros * _OLD_ZEROS | step.new.is_zeros * _NEW_ZEROS
     payload = [] if step.old.is_zeros else [step.old.read()]
-    if differing is not None:
-        at, words = differing
-        payload += [at.astype(_INDEX).tobytes(), words.astype(_VALUE).tobytes()]
+    if words:
+        payload.append(packed)
     elif not step.new.is_zeros:
         payload.append(step.new.read())
     what = step.field
@@ -303,7 +302,7 @@ def pack_step(step: Step, names: Names) -> list[bytes]:
         reason,
         what.unit_bits,
         step.length,
-        0 if differing is None else len(differing[0]),
+        words,
         step.offset,
         *shown,
         step.count & _NO_GUEST,

@@ -32,6 +32,18 @@ class OpenFile(ByteSource):
             self.close()
             raise
 
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset`` on, zeros past the end of the file."""
+        if 0 <= offset <= self.size - length and length > 0:
+            # Most are had in one go: those need no buffer to be made, filled and copied.
+            try:
+                data = os.pread(self._fd, length, offset)
+            except OSError as error:
+                raise self._unread(error, offset) from error
+            if len(data) == length:
+                return data
+        return super().read(offset, length)
+
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Read from ``offset`` bytes on until the buffer is full or the file ends."""
         done = 0
@@ -39,8 +51,7 @@ class OpenFile(ByteSource):
             try:
                 got = os.preadv(self._fd, [buffer[done:]], offset + done)
             except OSError as error:
-                reason = f"cannot read at offset {offset + done:#x}: {error.strerror}"
-                raise SourceError(error.errno or errno.EIO, reason, self.name) from error
+                raise self._unread(error, offset + done) from error
             if got == 0:
                 break
             done += got
@@ -129,6 +140,11 @@ class OpenFile(ByteSource):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _unread(self, error: OSError, offset: int) -> SourceError:
+        """What the system says of a read that failed."""
+        reason = f"cannot read at offset {offset:#x}: {error.strerror}"
+        return SourceError(error.errno or errno.EIO, reason, self.name)
 
     def _stamp(self) -> tuple[int, int]:
         """Changes with every write, but for those within one tick of the system's clock."""

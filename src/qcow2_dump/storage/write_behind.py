@@ -8,6 +8,8 @@ __all__ = ["WriteBehind"]
 _LONG = 8 << 20
 # Less is no work for a disk, and what is told of twice is written twice.
 _SHORT = 64 << 10
+# What is not written in between costs nothing to tell of as well.
+_GAP = 64 << 10
 
 
 class WriteBehind:
@@ -22,7 +24,7 @@ class WriteBehind:
 
     def wrote(self, start: int, end: int) -> None:
         """Say that the bytes between two offsets were written. Raises nothing."""
-        if start != self._end:
+        if not 0 <= start - self._end <= _GAP:
             self._begin(_SHORT)
             self._start = start
         self._end = end
