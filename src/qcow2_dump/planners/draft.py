@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.image.image import Image
-from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.spool import WORD, Blob, Spool, differing_words
+from qcow2_dump.plan.spool import WORD, Blob, Spool
+from qcow2_dump.planners.changes import Change, change_of, change_of_words
 
 __all__ = ["Draft", "Stage", "Words"]
 
@@ -43,25 +43,11 @@ class Stage(IntEnum):
     """The dirty and the corrupt flag."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What differs between the bytes ``old`` and ``new`` of one place.
-
-    ``start`` and ``end`` are a stretch of whole sectors that holds all of it, in bytes from the
-    place on; ``count`` is the number of units.
-    """
-
-    old: Blob
-    new: Blob
-    start: int
-    end: int
-    count: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Put:
     """What was put where, as the ``number``th.
 
+    Only the bits of ``new`` that differ from ``over`` are put, all of them where that is None.
     ``change`` is what it made of all that had been put before, None for nothing.
     """
 
@@ -69,10 +55,10 @@ class _Put:
     stage: Stage
     offset: int
     new: Blob
-    mask: Blob | None
+    over: Blob | None
     field: Field
     reason: str
-    change: _Change | None
+    change: Change | None
 
     @property
     def end(self) -> int:
@@ -107,6 +93,9 @@ class Draft:
         self.overlay = OverlaySource(image.source)
         self._spool = Spool() if spool is None else spool
         self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
+        self._number = 0
+        # Refcount blocks are put twice: what is under the first is at hand for the second.
+        self._latest: tuple[Blob, bytes] | None = None
         self._size: int | None = None
         self._built: list[Step] | None = None
 
@@ -136,17 +125,18 @@ class Draft:
         the others stays. Changes of one place are put in the order of their stages. The file
         grows where there is to be anything but zeros past its end.
         """
-        before = self.overlay.read(offset, len(new))
-        held = self._blob_of(offset, before)
+        held, before = self._held(offset, len(new))
+        held = self._put_aside(held, before)
         if mask is None:
-            wanted, kept, after = self._spool.put_over(held, before, new), None, new
+            wanted, over, after = self._spool.put_over(held, before, new), None, new
             result = wanted
         else:
-            wanted, kept = self._spool.put(new), self._spool.put(mask)
-            after = _masked(before, new, mask)
+            other = (np.frombuffer(new, np.uint8) ^ np.frombuffer(mask, np.uint8)).tobytes()
+            wanted, over = self._spool.put(new), self._spool.put(other)
+            after = _changed_bits(before, new, other)
             result = self._spool.put_over(held, before, after)
-        change = _change(offset, field, (held, before), (result, after))
-        self._add(stage, offset, (wanted, kept), field, reason, change)
+        change = change_of(offset, field.unit_bits, (held, before), (result, after))
+        self._add(stage, offset, (wanted, over), field, reason, change)
 
     def put_words(
         self,
@@ -168,24 +158,25 @@ class Draft:
     ) -> None:
         """Have some bits of a few among many big-endian words changed."""
         length = words.length * WORD
-        before = self.overlay.read(offset, length)
+        held, before = self._held(offset, length)
         # As they lie in the file.
         bits, new = words.mask.byteswap(), words.new.byteswap()
         was = np.frombuffer(before, "<u8")[words.at]
-        after = was ^ ((was ^ new) & bits)
-        changed = after != was
-        at, after = words.at[changed], after[changed]
+        flips = (was ^ new) & bits
         change = None
+        at = np.flatnonzero(flips)
         if len(at):
-            held = self._blob_of(offset, before)
-            result = self._spool.put_words(held, at, after, before)
-            change = _change_of_words(offset, field, (held, result), at)
+            held = self._put_aside(held, before)
+            result = self._spool.put_words(held, words.at[at], (was ^ flips)[at], before)
+            differing = words.at[at], flips[at]
+            change = change_of_words(offset, field.unit_bits, (held, result), differing)
+        if change is not None and np.array_equal(flips, bits):
+            self._add(stage, offset, (change.new, change.old), field, reason, change)
+            return
         nothing = Blob.zeros(length)
-        mask = self._spool.put_words(nothing, words.at, bits)
-        wanted = mask if words.new is words.mask else nothing
-        if wanted is nothing and new.any():
-            wanted = self._spool.put_words(nothing, words.at, new)
-        self._add(stage, offset, (wanted, mask), field, reason, change)
+        wanted = self._spool.put_words(nothing, words.at, new) if new.any() else nothing
+        over = self._spool.put_words(nothing, words.at, new ^ bits)
+        self._add(stage, offset, (wanted, over), field, reason, change)
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""
@@ -215,23 +206,31 @@ class Draft:
         content: tuple[Blob, Blob | None],
         field: Field,
         reason: str,
-        change: _Change | None,
+        change: Change | None,
     ) -> None:
         """Keep what was put, and show it."""
-        number = sum(map(len, self._puts.values()))
-        self._puts[stage].append(_Put(number, stage, offset, *content, field, reason, change))
+        self._number += 1
+        put = _Put(self._number, stage, offset, *content, field, reason, change)
+        self._puts[stage].append(put)
         self._built = None
         if change is not None:
             self._grow_for(offset, change.new)
             length = max(0, min(change.new.length, self.new_size - offset))
             self.overlay.put(offset, change.new.cut(0, length))
 
-    def _blob_of(self, offset: int, data: bytes) -> Blob:
-        """Some bytes of the overlay, which are put aside if they were not yet."""
-        for start, blob in self.overlay.stretches(offset, offset + len(data)):
-            if start == offset and blob.length == len(data):
-                return blob
-        return self._spool.put(data)
+    def _held(self, offset: int, length: int) -> tuple[Blob | None, bytes]:
+        """Some bytes of the overlay, and where they were put aside if they were."""
+        for start, blob in self.overlay.stretches(offset, offset + length):
+            if start == offset and blob.length == length:
+                known = self._latest
+                return blob, blob.read() if known is None else bytes(blob.read_over(*known))
+        return None, self.overlay.read(offset, length)
+
+    def _put_aside(self, held: Blob | None, data: bytes) -> Blob:
+        """Where some bytes of the overlay are, which are put aside if they were not yet."""
+        blob = self._spool.put(data) if held is None else held
+        self._latest = blob, data
+        return blob
 
     def _all_steps(self) -> list[Step]:
         """The steps of all stages, with barriers between."""
@@ -269,16 +268,16 @@ class Draft:
                 sector_end = -(-(offset + held) // SECTOR_SIZE) * SECTOR_SIZE
                 self.grow(min(offset + result.length, sector_end))
 
-    def _change_of(self, put: _Put, running: OverlaySource) -> _Change | None:
+    def _change_of(self, put: _Put, running: OverlaySource) -> Change | None:
         """What is changed by something that was put, when all before it is done."""
         old = running.read(put.offset, put.new.length)
         new = put.new.read()
-        if put.mask is not None:
-            new = _masked(old, new, put.mask.read())
+        if put.over is not None:
+            new = _changed_bits(old, new, put.over.read())
         blobs = self._spool.put(old), self._spool.put(new)
-        return _change(put.offset, put.field, (blobs[0], old), (blobs[1], new))
+        return change_of(put.offset, put.field.unit_bits, (blobs[0], old), (blobs[1], new))
 
-    def _write(self, put: _Put, change: _Change) -> Write:
+    def _write(self, put: _Put, change: Change) -> Write:
         start = change.start
         length = min(change.end, self.new_size - put.offset) - start
         return Write(
@@ -291,39 +290,10 @@ class Draft:
         )
 
 
-def _masked(old: bytes, new: bytes, mask: bytes) -> bytes:
-    """The new bytes where the mask has a bit; elsewhere the old ones."""
-    before, after, bits = (np.frombuffer(data, np.uint8) for data in (old, new, mask))
-    return (before ^ ((before ^ after) & bits)).tobytes()
-
-
-def _change_of_words(
-    offset: int, field: Field, blobs: tuple[Blob, Blob], at: NDArray[np.int64]
-) -> _Change:
-    """What differs between two versions of a place, by the numbers of the words that do."""
-    old, new = blobs
-    last = int(at[-1]) * WORD + WORD - 1
-    start, end = _sectors(offset, old.length, int(at[0]) * WORD, last)
-    units = at * WORD // max(WORD, field.unit_bits // 8)
-    return _Change(old, new, start, end, int(np.count_nonzero(units[1:] != units[:-1])) + 1)
-
-
-def _change(
-    offset: int, field: Field, old: tuple[Blob, bytes], new: tuple[Blob, bytes]
-) -> _Change | None:
-    """What differs between two versions of a place, each put aside and at hand."""
-    before, after = old[1], new[1]
-    if before == after:
-        return None
-    if offset % WORD == 0 == len(before) % WORD:
-        first, last = differing_words(before, after)[[0, -1]].tolist()
-        first, last = first * WORD, last * WORD
-    else:
-        places = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
-        first, last = places[[0, -1]].tolist()
-    start, end = _sectors(offset, len(before), first, last)
-    units = _changed_units(field.unit_bits, before[start:end], after[start:end])
-    return _Change(old[0], new[0], start, end, units)
+def _changed_bits(old: bytes, new: bytes, other: bytes) -> bytes:
+    """The new bits where they differ from some others; elsewhere the old ones."""
+    before, after, unless = (np.frombuffer(data, np.uint8) for data in (old, new, other))
+    return (before ^ ((before ^ after) & (after ^ unless))).tobytes()
 
 
 def _tangled(puts: Iterable[_Put]) -> set[_Put]:
@@ -353,13 +323,6 @@ def _in_order(puts: list[_Put]) -> list[_Put]:
     return by_offset if apart else puts
 
 
-def _sectors(offset: int, length: int, first: int, last: int) -> tuple[int, int]:
-    """The stretch of whole sectors around two bytes of those at an offset: start and end."""
-    start = max(offset, (offset + first) // SECTOR_SIZE * SECTOR_SIZE)
-    end = min(offset + length, ((offset + last) // SECTOR_SIZE + 1) * SECTOR_SIZE)
-    return start - offset, end - offset
-
-
 def _moved(field: Field, start: int) -> Field:
     """The field of what lies ``start`` bytes further on."""
     if not field.unit_bits or not start:
@@ -370,23 +333,4 @@ def _moved(field: Field, start: int) -> Field:
         field,
         first=field.first + units,
         guest_offset=None if guest is None else guest + units * field.guest_step,
-    )
-
-
-def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
-    """How many units differ; bytes without units are one."""
-    if not unit_bits:
-        return 1
-    if unit_bits >= 8:
-        size, word = unit_bits // 8, min(unit_bits // 8, 8)
-        end = len(old) // size * size
-        before, after = (np.frombuffer(data[:end], f"u{word}") for data in (old, new))
-        differing = before != after
-        if size > word:
-            differing = differing.reshape(-1, size // word).any(axis=1)
-        # A unit may be cut off by the end of the file.
-        return int(np.count_nonzero(differing)) + (old[end:] != new[end:])
-    order = unit_bits.bit_length() - 1
-    return int(
-        np.count_nonzero(arrays.unpack_refcounts(old, order) != arrays.unpack_refcounts(new, order))
     )

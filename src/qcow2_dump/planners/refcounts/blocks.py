@@ -217,10 +217,10 @@ class _Planner:
             if index * self._per_block >= clusters:
                 break
             for chunk in stored.block_chunks(index, clusters):
-                if (
-                    chunk.values is not None
-                    and self._targets.of(chunk.first, chunk.values).target.any()
-                ):
+                if chunk.values is None:
+                    continue
+                stretch = self._targets.of(chunk.first, chunk.values)
+                if stretch.with_targets(stretch.target).any():
                     yield index
                     break
 

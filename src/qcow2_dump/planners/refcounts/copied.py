@@ -85,10 +85,19 @@ def copied_out_of_reach(found: Checked, drafted: Checked) -> BitSet:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Which flags of some entries are cleared first, and which are set at the end."""
+    """Which flags of some entries are cleared first, and which are set at the end.
 
+    ``at`` says which entries these are, ascending (int64).
+    """
+
+    at: NDArray[np.int64]
     clear: _Flags
     set: _Flags
+
+    def within(self, first: int, end: int) -> "_Change":
+        """What is changed of the entries from ``first`` to ``end``, counted from ``first`` on."""
+        part = slice(*np.searchsorted(self.at, (first, end)).tolist())
+        return _Change(self.at[part] - first, self.clear[part], self.set[part])
 
     def count(self) -> int:
         return int(np.count_nonzero(self.clear ^ self.set))
@@ -128,11 +137,10 @@ class _Planner:
         change = self._change(raw, old, offsets[chosen])
         table = facts.trees[0].l1_offset
         span = facts.image.geometry.l1_span
-        for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
-            for start, end in _runs(places, flags):
-                index = (int(places[start]) - table) >> 3
-                place = Field("l1", table, 64, index, index * span, span)
-                self._put(stage, int(places[start]), flags[start:end], place)
+        for start, end in _runs(places):
+            index = (int(places[start]) - table) >> 3
+            place = Field("l1", table, 64, index, index * span, span)
+            self._put(int(places[start]), end - start, change.within(start, end), place)
         return change.count()
 
     def plan_l2(self) -> int:
@@ -147,37 +155,60 @@ class _Planner:
         return changed
 
     def _plan_batch(self, batch: L2Batch, rows: NDArray[np.int64]) -> int:
-        facts = self._facts
-        raw = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
-        if facts.image.header.has_data_file:
-            want = self._wanted_in_data_file(raw)
-            old_clear = np.zeros(raw.shape, dtype=np.bool_)
-            mapped = want
+        entries = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
+        raw = entries.reshape(-1)
+        if self._facts.image.header.has_data_file:
+            change = self._change_in_data_file(raw)
         else:
-            offsets = arrays.l2_offsets(raw)
-            mapped = (offsets != _NONE) & ((raw & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE)
-            if mapped.all():
-                want = self._wanted(raw.reshape(-1), offsets.reshape(-1)).reshape(raw.shape)
-            else:
-                want = np.zeros(raw.shape, dtype=np.bool_)
-                want[mapped] = self._wanted(raw[mapped], offsets[mapped])
-            old_clear = self._stale(batch, rows)
-        has = (raw & _COPIED) != _NONE
-        clear = (mapped & has & ~want) | old_clear
-        # A flag that goes early because of what was there before comes back for what is there now.
-        later = want & (~has | old_clear)
-        changed = 0
-        for at in np.flatnonzero((clear | later).any(axis=1)).tolist():
-            change = _Change(clear[at], later[at])
-            self._put_row(batch, int(batch.tables[rows[at]]), change)
-            changed += change.count()
-        return changed
+            change = self._change_in_tables(raw, self._stale(batch, rows))
+        columns = entries.shape[1]
+        for row in arrays.distinct(change.at // columns).tolist():
+            of_row = change.within(row * columns, (row + 1) * columns)
+            self._put_row(batch, int(batch.tables[rows[row]]), of_row)
+        return change.count()
 
-    def _stale(self, batch: L2Batch, rows: NDArray[np.int64]) -> _Flags:
-        """Flags in the image as found, on clusters that will not have a refcount of 1: bool."""
-        stale = np.zeros((len(rows), batch.entries.shape[1]), dtype=np.bool_)
+    def _change_in_tables(self, raw: _U64, stale: _Flags | None) -> _Change:
+        """What is to be done about some L2 entries; the flags that are ``stale`` go first."""
+        asked = self._asked(raw)
+        if stale is not None:
+            asked |= stale
+        at = np.flatnonzero(asked)
+        held = raw[at]
+        offsets = arrays.l2_offsets(held)
+        mapped = offsets != _NONE
+        mapped &= (held & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE
+        has = held.view(np.int64) < 0
+        want = np.zeros(len(at), dtype=np.bool_)
+        want[mapped] = self._wanted(held[mapped], offsets[mapped])
+        old = np.zeros(len(at), dtype=np.bool_) if stale is None else stale[at]
+        # A flag that goes early because of what was there before comes back for what is there now.
+        clear, later = (mapped & has & ~want) | old, want & (~has | old)
+        changing = clear | later
+        if changing.all():
+            return _Change(at, clear, later)
+        return _Change(at[changing], clear[changing], later[changing])
+
+    def _asked(self, raw: _U64) -> _Flags:
+        """Which L2 entries may not have the flag that they should have, at a glance: bool[n]."""
+        has: _Flags = raw.view(np.int64) < 0
+        if not self._may_set:
+            return has
+        one = self._final.one
+        clusters = self._clusters(arrays.l2_offsets(raw))
+        if int(clusters.max(initial=0)) < one.size:
+            differs: _Flags = one.contains(clusters) != has
+        else:
+            differs = (self._contains(one, clusters) != has) | (clusters >= one.size)
+        return differs
+
+    def _stale(self, batch: L2Batch, rows: NDArray[np.int64]) -> _Flags | None:
+        """Flags in the image as found, on clusters that will not have a refcount of 1: bool[n].
+
+        In the order of the entries of ``rows``; None where there is none.
+        """
         if not self._changed_before:
-            return stale
+            return None
+        stale = np.zeros((len(rows), batch.entries.shape[1]), dtype=np.bool_)
         geometry = self._facts.image.geometry
         width = geometry.l2_entry_size
         for at, table in enumerate(batch.tables[rows].tolist()):
@@ -186,7 +217,7 @@ class _Planner:
             old, _ = arrays.decode_l2(data, extended_l2=width == 16)
             differs = np.flatnonzero(old != batch.entries[rows[at]])
             stale[at, differs] = self._is_stale(old[differs], arrays.l2_offsets(old[differs]))
-        return stale
+        return stale.reshape(-1) if stale.any() else None
 
     def _is_stale(self, old: _U64, offsets: _U64) -> _Flags:
         compressed = (old & np.uint64(int(EntryFlag.COMPRESSED))) != _NONE
@@ -194,14 +225,16 @@ class _Planner:
         standing &= ~self._contains(self._final.one, self._clusters(offsets))
         return standing
 
-    def _wanted_in_data_file(self, raw: _U64) -> _Flags:
-        types = arrays.cluster_types(
-            raw, extended_l2=self._facts.image.header.extended_l2, data_file=True
-        )
-        wanted: _Flags = (raw & _COPIED) != _NONE
+    def _change_in_data_file(self, raw: _U64) -> _Change:
+        """What is to be done about entries of a data file: all that are mapped have the flag."""
+        at = np.zeros(0, dtype=np.int64)
         if self._may_set:
+            types = arrays.cluster_types(
+                raw, extended_l2=self._facts.image.header.extended_l2, data_file=True
+            )
             wanted = (types == ClusterType.NORMAL) | (types == ClusterType.ZERO_ALLOC)
-        return wanted
+            at = np.flatnonzero(wanted & ((raw & _COPIED) == _NONE))
+        return _Change(at, np.zeros(len(at), dtype=np.bool_), np.ones(len(at), dtype=np.bool_))
 
     def _put_row(self, batch: L2Batch, table: int, change: _Change) -> None:
         geometry = self._facts.image.geometry
@@ -211,19 +244,20 @@ class _Planner:
         size = geometry.cluster_size
         place = Field("l2", offset, 8 * width, batch.first, guest, size)
         start = offset + batch.first * width
-        for stage, flags in ((Stage.CLEAR_COPIED, change.clear), (Stage.SET_COPIED, change.set)):
-            if flags.any():
-                self._put(stage, start, flags, place)
+        self._put(start, batch.entries.shape[1], change, place)
 
-    def _put(self, stage: Stage, offset: int, flags: _Flags, place: Field) -> None:
-        """Have the flags of some entries that follow each other cleared or set."""
+    def _put(self, offset: int, length: int, change: _Change, place: Field) -> None:
+        """Have flags of ``length`` entries that follow each other cleared and set."""
         wide = place.unit_bits // 64
-        at = np.flatnonzero(flags) * wide
-        mask = np.full(len(at), _COPIED)
-        clearing = stage is Stage.CLEAR_COPIED
-        new = np.zeros_like(mask) if clearing else mask
-        reason = "copied.clear" if clearing else "copied.set"
-        self._draft.put_bits(stage, offset, Words(len(flags) * wide, at, mask, new), place, reason)
+        for at, stage, reason in (
+            (change.at[change.clear], Stage.CLEAR_COPIED, "copied.clear"),
+            (change.at[change.set], Stage.SET_COPIED, "copied.set"),
+        ):
+            if len(at):
+                mask = np.full(len(at), _COPIED)
+                new = mask if stage is Stage.SET_COPIED else np.zeros_like(mask)
+                words = Words(length * wide, at * wide, mask, new)
+                self._draft.put_bits(stage, offset, words, place, reason)
 
     def _words_before(self, places: NDArray[np.int64], raw: _U64) -> _U64:
         """The L1 entries of the image as found, at some file offsets."""
@@ -235,10 +269,13 @@ class _Planner:
         return before
 
     def _change(self, raw: _U64, old: _U64, offsets: _U64) -> _Change:
+        """What is to be done about some L1 entries; ``old`` are those of the image as found."""
         want = self._wanted(raw, offsets)
         has = (raw & _COPIED) != _NONE
         stale = (old != raw) & self._is_stale(old, arrays.l1_offsets(old))
-        return _Change(clear=(has & ~want) | stale, set=want & (~has | stale))
+        clear, later = (has & ~want) | stale, want & (~has | stale)
+        at = np.flatnonzero(clear | later)
+        return _Change(at, clear[at], later[at])
 
     def _wanted(self, raw: _U64, offsets: _U64) -> _Flags:
         """Which entries should have the flag: a refcount of 1 that nobody doubts.
@@ -278,10 +315,7 @@ class _Planner:
         return found
 
 
-def _runs(places: NDArray[np.int64], flags: _Flags) -> Iterator[tuple[int, int]]:
-    """Stretches ``(start, end)`` of entries that follow each other in the file and hold flags."""
+def _runs(places: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Stretches ``(start, end)`` of entries that follow each other in the file."""
     breaks = np.flatnonzero(np.diff(places) != 8) + 1
-    bounds = [0, *breaks.tolist(), len(places)]
-    for start, end in itertools.pairwise(bounds):
-        if flags[start:end].any():
-            yield start, end
+    yield from itertools.pairwise([0, *breaks.tolist(), len(places)])

@@ -23,18 +23,25 @@ _Unsigned = NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The refcounts of the clusters from ``first`` on: unsigned arrays as narrow as they can be.
+    """The refcounts of the clusters from ``first`` on: ``stored`` as the image has them (unsigned).
 
-    ``stored`` as the image has them, ``target`` what they are to be, as far as a refcount can hold
-    it. At the positions ``differing`` (int64, ascending) what is stored is not the number of the
-    references as drafted, which is ``counted`` (uint64) there.
+    At the positions ``differing`` (int64[n], ascending) what is stored is not the number of the
+    references as drafted. There is ``held`` what is stored, ``target`` what it is to be, as far as
+    a refcount can hold it, and ``counted`` the number of references (uint64[n]).
     """
 
     first: int
     stored: _Unsigned
-    target: _Unsigned
     differing: _I64
+    held: _U64
+    target: _U64
     counted: _U64
+
+    def with_targets(self, targets: _U64) -> _U64:
+        """All refcounts, with some others (uint64[n]) where they differ: uint64."""
+        refcounts = self.stored.astype(np.uint64)
+        refcounts[self.differing] = targets
+        return refcounts
 
 
 class RefcountTargets:
@@ -53,7 +60,6 @@ class RefcountTargets:
         self._policy = policy
         self._in_doubt: bool | None = None
         self._maximum = found.image.geometry.refcount_max
-        self._width = np.min_scalar_type(self._maximum)
         self.changes: dict[int, int] = {}
         self.replaced: set[int] = set()
         self._changed = np.zeros(0, dtype=np.int64)
@@ -121,15 +127,12 @@ class RefcountTargets:
 
     def of(self, first: int, stored: NDArray[np.unsignedinteger]) -> Stretch:
         """The targets of the clusters from ``first`` on, given what is stored."""
-        stored = stored.astype(self._width, copy=False)
-        target = stored.copy()
         references = self._references(first, first + len(stored))
         # Nearly all are what they should be.
         at = np.flatnonzero(stored != references)
-        counted = references[at].astype(np.uint64)
-        if len(at):
-            target[at] = self._targets_of(at + first, stored[at].astype(np.uint64), counted)
-        return Stretch(first, stored, target, at, counted)
+        held, counted = (values[at].astype(np.uint64) for values in (stored, references))
+        target = self._targets_of(at + first, held, counted) if len(at) else held
+        return Stretch(first, stored, at, held, target, counted)
 
     def _references(self, first: int, end: int) -> _Unsigned:
         """As `counted`, in whatever width they are at hand."""

@@ -16,10 +16,12 @@ from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.refcounts.blocks import BlockLayout, lay_out_blocks
+from qcow2_dump.planners.refcounts.packed import refcount_words
 from qcow2_dump.planners.refcounts.targets import RefcountTargets, Stretch
 
 __all__ = ["FinalRefcounts", "plan_refcounts"]
 
+_U64 = NDArray[np.uint64]
 _Unsigned = NDArray[np.unsignedinteger]
 
 # Refcounts that are worked on together, at most.
@@ -141,34 +143,53 @@ class _Writer:
         offset = self._layout.offset_of(index)
         if offset is None:
             # Nowhere to write to: what is stored is what stays.
-            self._note(stretch, stretch.stored)
+            self._note(stretch, stretch.held)
             return
-        target = stretch.target
+        held, target = stretch.held, stretch.target
         at = offset + within * self._geometry.refcount_bits // 8
         place = Field("refcount_block", offset, self._geometry.refcount_bits, within)
-        was, will = stretch.stored[stretch.differing], target[stretch.differing]
-        raised, lowered = (int(np.count_nonzero(flags)) for flags in (will > was, will < was))
-        if index in self._layout.made or raised:
-            new = index in self._layout.made
-            stage, reason = (
-                (Stage.NEW, "refcount.block-new") if new else (Stage.RAISE, "refcount.raise")
-            )
-            self._put(stage, at, np.maximum(stretch.stored, target), place, reason)
+        raised, lowered = (int(np.count_nonzero(flags)) for flags in (target > held, target < held))
+        above = np.maximum(held, target)
+        if index in self._layout.made:
+            self._put_all(Stage.NEW, at, stretch.with_targets(above), place, "refcount.block-new")
+        elif raised:
+            self._put(Stage.RAISE, at, stretch, (held, above), place, "refcount.raise")
         if lowered:
-            self._put(Stage.LOWER, at, target, place, "refcount.lower")
+            self._put(Stage.LOWER, at, stretch, (above, target), place, "refcount.lower")
         self.final.raised += raised
         self.final.lowered += lowered
         self._note(stretch, target)
 
-    def _note(self, stretch: Stretch, final: _Unsigned) -> None:
-        """Note what refcounts some clusters will have."""
-        self.final.one.store(stretch.first, final == 1)
+    def _note(self, stretch: Stretch, final: _U64) -> None:
+        """Note what refcounts some clusters will have, those in ``final`` where they differ."""
+        one = stretch.stored == 1
+        one[stretch.differing] = final == 1
+        self.final.one.store(stretch.first, one)
         # Of these there are few, and the sets take no room before there are any.
         at, counted = stretch.differing, stretch.counted
-        self.final.unsure.add(at[(final[at] == 1) & (counted != 1)] + stretch.first)
-        self.final.kept.add(at[final[at] > counted] + stretch.first)
+        self.final.unsure.add(at[(final == 1) & (counted != 1)] + stretch.first)
+        self.final.kept.add(at[final > counted] + stretch.first)
 
-    def _put(self, stage: Stage, at: int, values: _Unsigned, place: Field, reason: str) -> None:
+    def _put(
+        self,
+        stage: Stage,
+        at: int,
+        stretch: Stretch,
+        refcounts: tuple[_U64, _U64],
+        place: Field,
+        reason: str,
+    ) -> None:
+        """Put some refcounts where others are, each where the stretch differs."""
+        before, after = refcounts
+        words = refcount_words(
+            len(stretch.stored), stretch.differing, before ^ after, after, place.unit_bits
+        )
+        if words is None:
+            self._put_all(stage, at, stretch.with_targets(after), place, reason)
+        else:
+            self._draft.put_bits(stage, at, words, place, reason)
+
+    def _put_all(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
         mask = None
         if spare := len(values) * self._geometry.refcount_bits % 8:
