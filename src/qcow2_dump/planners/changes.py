@@ -64,7 +64,10 @@ def change_of_words(
     at, flips = words
     last = int(at[-1]) * WORD + WORD - 1
     start, end = _sectors(offset, old.length, int(at[0]) * WORD, last)
-    if unit_bits < 8 * WORD:
+    if 8 <= unit_bits <= 8 * WORD:
+        count = int(np.count_nonzero(flips.view(f"u{unit_bits // 8}")))
+        return Change(old, new, start, end, count)
+    if unit_bits < 8:
         same = bytes(flips.nbytes)
         return Change(old, new, start, end, _changed_units(unit_bits, same, flips.tobytes()))
     units = at * (8 * WORD) // unit_bits

@@ -71,13 +71,22 @@ class Words:
     """Bits of a few among ``length`` big-endian words that follow each other in the file.
 
     ``at`` are the numbers of these words, ascending (int64[n]); ``mask`` says which of their bits
-    are changed, and ``new`` has these bits as they shall be, and no others (uint64[n]).
+    are changed, one at least, and ``new`` has these bits as they shall be, and no others
+    (uint64[n]).
     """
 
     length: int
     at: NDArray[np.int64]
     mask: NDArray[np.uint64]
     new: NDArray[np.uint64]
+
+    def part(self, first: int, end: int) -> "Words":
+        """Those of the words from ``first`` to ``end``, not included."""
+        low, high = np.searchsorted(self.at, (first, end)).tolist()
+        end = min(end, self.length)
+        return Words(
+            end - first, self.at[low:high] - first, self.mask[low:high], self.new[low:high]
+        )
 
 
 class Draft:
@@ -163,20 +172,33 @@ class Draft:
         bits, new = words.mask.byteswap(), words.new.byteswap()
         was = np.frombuffer(before, "<u8")[words.at]
         flips = (was ^ new) & bits
-        change = None
-        at = np.flatnonzero(flips)
-        if len(at):
-            held = self._put_aside(held, before)
-            result = self._spool.put_words(held, words.at[at], (was ^ flips)[at], before)
-            differing = words.at[at], flips[at]
-            change = change_of_words(offset, field.unit_bits, (held, result), differing)
-        if change is not None and np.array_equal(flips, bits):
+        after = was ^ flips
+        if len(bits) and bool((flips == bits).all()):
+            change = self._change_words(offset, field, (held, before), (words.at, flips, after))
             self._add(stage, offset, (change.new, change.old), field, reason, change)
             return
+        differs = np.flatnonzero(flips)
+        changed: Change | None = None
+        if len(differs):
+            differing = words.at[differs], flips[differs], after[differs]
+            changed = self._change_words(offset, field, (held, before), differing)
         nothing = Blob.zeros(length)
         wanted = self._spool.put_words(nothing, words.at, new) if new.any() else nothing
         over = self._spool.put_words(nothing, words.at, new ^ bits)
-        self._add(stage, offset, (wanted, over), field, reason, change)
+        self._add(stage, offset, (wanted, over), field, reason, changed)
+
+    def _change_words(
+        self,
+        offset: int,
+        field: Field,
+        held: tuple[Blob | None, bytes],
+        words: tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]],
+    ) -> Change:
+        """Have some words of a place become others: their numbers, what flips, what they become."""
+        at, flips, after = words
+        old = self._put_aside(*held)
+        new = self._spool.put_words(old, at, after, held[1])
+        return change_of_words(offset, field.unit_bits, (old, new), (at, flips))
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""

@@ -4,7 +4,6 @@ A guest writes in place where the flag is set: it must never stand on a cluster 
 still refers to, not even for a moment between two writes.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ from qcow2_dump.planners.refcounts.writing import FinalRefcounts
 
 __all__ = ["copied_out_of_reach", "plan_copied"]
 
+_I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
 _Flags = NDArray[np.bool_]
 
@@ -85,22 +85,33 @@ def copied_out_of_reach(found: Checked, drafted: Checked) -> BitSet:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Which flags of some entries are cleared first, and which are set at the end.
+    """The entries whose flag is cleared first, and those whose flag is set at the end.
 
-    ``at`` says which entries these are, ascending (int64).
+    By their numbers among some entries, ascending (int64[n] each); some are in both.
     """
 
-    at: NDArray[np.int64]
-    clear: _Flags
-    set: _Flags
-
-    def within(self, first: int, end: int) -> "_Change":
-        """What is changed of the entries from ``first`` to ``end``, counted from ``first`` on."""
-        part = slice(*np.searchsorted(self.at, (first, end)).tolist())
-        return _Change(self.at[part] - first, self.clear[part], self.set[part])
+    clear: _I64
+    set: _I64
 
     def count(self) -> int:
-        return int(np.count_nonzero(self.clear ^ self.set))
+        """How many flags are other than before, after all."""
+        both = np.searchsorted(self.set, self.clear, "right")
+        both -= np.searchsorted(self.set, self.clear)
+        return len(self.clear) + len(self.set) - 2 * int(np.count_nonzero(both))
+
+    def parts(self, bounds: _I64) -> Iterator[tuple[int, "_Change"]]:
+        """What changes between each two bounds that follow each other, if anything does.
+
+        With the number of the first bound; counted from it on.
+        """
+        clear, later = (np.searchsorted(at, bounds).tolist() for at in (self.clear, self.set))
+        for part, first in enumerate(bounds[:-1].tolist()):
+            cleared, set_ = (
+                at[where[part] : where[part + 1]] - first
+                for at, where in ((self.clear, clear), (self.set, later))
+            )
+            if len(cleared) or len(set_):
+                yield part, _Change(cleared, set_)
 
 
 class _Planner:
@@ -137,10 +148,13 @@ class _Planner:
         change = self._change(raw, old, offsets[chosen])
         table = facts.trees[0].l1_offset
         span = facts.image.geometry.l1_span
-        for start, end in _runs(places):
+        # Stretches of entries that follow each other in the file.
+        bounds = np.concatenate(([0], np.flatnonzero(np.diff(places) != 8) + 1, [len(places)]))
+        for part, of_part in change.parts(bounds):
+            start, end = bounds[part : part + 2].tolist()
             index = (int(places[start]) - table) >> 3
             place = Field("l1", table, 64, index, index * span, span)
-            self._put(int(places[start]), end - start, change.within(start, end), place)
+            self._put(int(places[start]), end - start, of_part, place)
         return change.count()
 
     def plan_l2(self) -> int:
@@ -154,17 +168,16 @@ class _Planner:
                 changed += self._plan_batch(batch, rows)
         return changed
 
-    def _plan_batch(self, batch: L2Batch, rows: NDArray[np.int64]) -> int:
+    def _plan_batch(self, batch: L2Batch, rows: _I64) -> int:
         entries = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
         raw = entries.reshape(-1)
         if self._facts.image.header.has_data_file:
             change = self._change_in_data_file(raw)
         else:
             change = self._change_in_tables(raw, self._stale(batch, rows))
-        columns = entries.shape[1]
-        for row in arrays.distinct(change.at // columns).tolist():
-            of_row = change.within(row * columns, (row + 1) * columns)
-            self._put_row(batch, int(batch.tables[rows[row]]), of_row)
+        tables = batch.tables[rows].tolist()
+        for row, of_row in change.parts(np.arange(len(rows) + 1) * entries.shape[1]):
+            self._put_row(batch, tables[row], of_row)
         return change.count()
 
     def _change_in_tables(self, raw: _U64, stale: _Flags | None) -> _Change:
@@ -173,20 +186,17 @@ class _Planner:
         if stale is not None:
             asked |= stale
         at = np.flatnonzero(asked)
-        held = raw[at]
-        offsets = arrays.l2_offsets(held)
-        mapped = offsets != _NONE
+        held = raw.take(at)
+        mapped = arrays.l2_offsets(held) != _NONE
         mapped &= (held & np.uint64(int(EntryFlag.COMPRESSED))) == _NONE
-        has = held.view(np.int64) < 0
-        want = np.zeros(len(at), dtype=np.bool_)
-        want[mapped] = self._wanted(held[mapped], offsets[mapped])
-        old = np.zeros(len(at), dtype=np.bool_) if stale is None else stale[at]
         # A flag that goes early because of what was there before comes back for what is there now.
-        clear, later = (mapped & has & ~want) | old, want & (~has | old)
-        changing = clear | later
-        if changing.all():
-            return _Change(at, clear, later)
-        return _Change(at[changing], clear[changing], later[changing])
+        early = np.zeros(len(at), dtype=np.bool_) if stale is None else stale[at]
+        relevant = np.flatnonzero(mapped | early)
+        at, held = at.take(relevant), held.take(relevant)
+        mapped, early = mapped.take(relevant), early.take(relevant)
+        want = self._wanted(held, arrays.l2_offsets(held) * mapped) & mapped
+        has = held.view(np.int64) < 0
+        return _Change(at[(mapped & has & ~want) | early], at[want & (~has | early)])
 
     def _asked(self, raw: _U64) -> _Flags:
         """Which L2 entries may not have the flag that they should have, at a glance: bool[n]."""
@@ -201,7 +211,7 @@ class _Planner:
             differs = (self._contains(one, clusters) != has) | (clusters >= one.size)
         return differs
 
-    def _stale(self, batch: L2Batch, rows: NDArray[np.int64]) -> _Flags | None:
+    def _stale(self, batch: L2Batch, rows: _I64) -> _Flags | None:
         """Flags in the image as found, on clusters that will not have a refcount of 1: bool[n].
 
         In the order of the entries of ``rows``; None where there is none.
@@ -228,13 +238,13 @@ class _Planner:
     def _change_in_data_file(self, raw: _U64) -> _Change:
         """What is to be done about entries of a data file: all that are mapped have the flag."""
         at = np.zeros(0, dtype=np.int64)
-        if self._may_set:
-            types = arrays.cluster_types(
-                raw, extended_l2=self._facts.image.header.extended_l2, data_file=True
-            )
-            wanted = (types == ClusterType.NORMAL) | (types == ClusterType.ZERO_ALLOC)
-            at = np.flatnonzero(wanted & ((raw & _COPIED) == _NONE))
-        return _Change(at, np.zeros(len(at), dtype=np.bool_), np.ones(len(at), dtype=np.bool_))
+        if not self._may_set:
+            return _Change(at, at)
+        types = arrays.cluster_types(
+            raw, extended_l2=self._facts.image.header.extended_l2, data_file=True
+        )
+        wanted = (types == ClusterType.NORMAL) | (types == ClusterType.ZERO_ALLOC)
+        return _Change(at, np.flatnonzero(wanted & ((raw & _COPIED) == _NONE)))
 
     def _put_row(self, batch: L2Batch, table: int, change: _Change) -> None:
         geometry = self._facts.image.geometry
@@ -250,8 +260,8 @@ class _Planner:
         """Have flags of ``length`` entries that follow each other cleared and set."""
         wide = place.unit_bits // 64
         for at, stage, reason in (
-            (change.at[change.clear], Stage.CLEAR_COPIED, "copied.clear"),
-            (change.at[change.set], Stage.SET_COPIED, "copied.set"),
+            (change.clear, Stage.CLEAR_COPIED, "copied.clear"),
+            (change.set, Stage.SET_COPIED, "copied.set"),
         ):
             if len(at):
                 mask = np.full(len(at), _COPIED)
@@ -259,7 +269,7 @@ class _Planner:
                 words = Words(length * wide, at * wide, mask, new)
                 self._draft.put_bits(stage, offset, words, place, reason)
 
-    def _words_before(self, places: NDArray[np.int64], raw: _U64) -> _U64:
+    def _words_before(self, places: _I64, raw: _U64) -> _U64:
         """The L1 entries of the image as found, at some file offsets."""
         if not self._changed_before or not len(places):
             return raw
@@ -274,8 +284,7 @@ class _Planner:
         has = (raw & _COPIED) != _NONE
         stale = (old != raw) & self._is_stale(old, arrays.l1_offsets(old))
         clear, later = (has & ~want) | stale, want & (~has | stale)
-        at = np.flatnonzero(clear | later)
-        return _Change(at, clear[at], later[at])
+        return _Change(np.flatnonzero(clear), np.flatnonzero(later))
 
     def _wanted(self, raw: _U64, offsets: _U64) -> _Flags:
         """Which entries should have the flag: a refcount of 1 that nobody doubts.
@@ -298,24 +307,18 @@ class _Planner:
         wanted[at] |= sole
         return wanted
 
-    def _is_one_beyond(self, clusters: NDArray[np.int64]) -> _Flags:
+    def _is_one_beyond(self, clusters: _I64) -> _Flags:
         """Which clusters past the end keep a refcount of 1; a block made anew has none of them."""
         blocks = clusters // self._facts.image.geometry.refcounts_per_block
         return self._facts.stored.is_one(clusters) & ~np.isin(blocks, self._final.moved)
 
-    def _clusters(self, offsets: _U64) -> NDArray[np.int64]:
+    def _clusters(self, offsets: _U64) -> _I64:
         return self._facts.cluster_indices(offsets)
 
-    def _contains(self, held: BitSet, clusters: NDArray[np.int64]) -> _Flags:
+    def _contains(self, held: BitSet, clusters: _I64) -> _Flags:
         if not len(clusters) or int(clusters.max()) < held.size:
             return held.contains(clusters)
         inside = clusters < held.size
         found = np.zeros(len(clusters), dtype=np.bool_)
         found[inside] = held.contains(clusters[inside])
         return found
-
-
-def _runs(places: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Stretches ``(start, end)`` of entries that follow each other in the file."""
-    breaks = np.flatnonzero(np.diff(places) != 8) + 1
-    yield from itertools.pairwise([0, *breaks.tolist(), len(places)])

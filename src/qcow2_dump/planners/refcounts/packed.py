@@ -1,46 +1,64 @@
-"""A few refcounts of a block, as bits of the words that hold them (format section 2.2)."""
+"""The refcounts that change, as bits of the words that hold them (format section 2.2)."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.planners.draft import Words
+from qcow2_dump.planners.refcounts.targets import Stretch
 
-__all__ = ["refcount_words"]
-
-_I64 = NDArray[np.int64]
-_U64 = NDArray[np.uint64]
+__all__ = ["ChangedWords", "changed_words"]
 
 _WORD_BITS = 64
-# Where more refcounts change, all bytes are packed sooner than a few of them.
+# Where more refcounts change, all of them are packed sooner than a few.
 _MOST_CHANGED = 1 / 4
 
 
-def refcount_words(length: int, at: _I64, flips: _U64, values: _U64, bits: int) -> Words | None:
-    """Some of ``length`` refcounts of ``bits`` bits each, which begin with a whole word.
+@dataclass(frozen=True, slots=True)
+class ChangedWords:
+    """The words of the clusters from ``first`` on that change, with refcounts of ``bits`` bits.
 
-    ``at`` are their positions, ascending (int64[n]); ``flips`` the bits in which each changes,
-    perhaps none, and ``values`` what it is to be (uint64[n]). None where whole words do not hold
-    them, or where they are many.
+    ``words`` is None where they are many.
     """
-    changing = np.flatnonzero(flips)
-    if length * bits % _WORD_BITS or len(changing) > length * _MOST_CHANGED:
-        return None
-    at, flips = at[changing], flips[changing]
+
+    first: int
+    bits: int
+    words: Words | None
+
+    def of(self, part: Stretch) -> Words | None:
+        """The words of a block, or of a part of it; None where whole words do not hold it."""
+        begin, length = (part.first - self.first) * self.bits, len(part.stored) * self.bits
+        if self.words is None or length % _WORD_BITS:
+            return None
+        return self.words.part(begin // _WORD_BITS, (begin + length) // _WORD_BITS)
+
+
+def changed_words(stretch: Stretch, chosen: NDArray[np.bool_], bits: int) -> ChangedWords:
+    """What becomes of the chosen refcounts of a stretch, which begins with a whole word.
+
+    ``chosen`` are some of those that differ and will be others than they are (bool[n]).
+    """
+    which, length = np.flatnonzero(chosen), len(stretch.stored)
+    if len(which) > length * _MOST_CHANGED:
+        return ChangedWords(stretch.first, bits, None)
+    at, target = stretch.differing.take(which), stretch.target.take(which)
+    flips = stretch.held.take(which) ^ target
     per_word = _WORD_BITS // bits
-    shift = _shifts(bits)[at & per_word - 1]
+    shift = _shifts(bits).take(at & per_word - 1)
     word = at >> per_word.bit_length() - 1
-    mask, new = flips << shift, (values[changing] & flips) << shift
-    starts = np.flatnonzero(np.append(True, word[1:] != word[:-1]))
-    if len(starts) < len(word):
-        mask, new = (np.bitwise_or.reduceat(parts, starts) for parts in (mask, new))
-        word = word[starts]
-    return Words(length * bits // _WORD_BITS, word, mask, new)
+    mask, new = flips << shift, (target & flips) << shift
+    starts = np.flatnonzero(word[1:] != word[:-1]) + 1
+    if len(starts) + 1 < len(word):
+        starts = np.append(0, starts)
+        word = word.take(starts)
+        mask, new = np.bitwise_or.reduceat(mask, starts), np.bitwise_or.reduceat(new, starts)
+    return ChangedWords(stretch.first, bits, Words(-(-length // per_word), word, mask, new))
 
 
 @cache
-def _shifts(bits: int) -> _U64:
+def _shifts(bits: int) -> NDArray[np.uint64]:
     """By how many bits each refcount of a big-endian word is above its lowest bit: uint64."""
     first = np.arange(0, _WORD_BITS, bits, dtype=np.uint64)
     if bits >= 8:

@@ -37,9 +37,23 @@ class Stretch:
     target: _U64
     counted: _U64
 
-    def with_targets(self, targets: _U64) -> _U64:
-        """All refcounts, with some others (uint64[n]) where they differ: uint64."""
-        refcounts = self.stored.astype(np.uint64)
+    def part(self, first: int, end: int) -> "Stretch":
+        """What there is of the clusters from ``first`` to ``end``, not included."""
+        begin, behind = first - self.first, end - self.first
+        low, high = np.searchsorted(self.differing, (begin, behind)).tolist()
+        return Stretch(
+            first,
+            self.stored[begin:behind],
+            self.differing[low:high] - begin,
+            self.held[low:high],
+            self.target[low:high],
+            self.counted[low:high],
+        )
+
+    def with_targets(self, targets: _U64) -> _Unsigned:
+        """All refcounts, with some others (uint64[n]) where they differ; unsigned, narrow."""
+        width = np.min_scalar_type(int(targets.max(initial=0)))
+        refcounts = self.stored.astype(np.promote_types(self.stored.dtype, width))
         refcounts[self.differing] = targets
         return refcounts
 

@@ -16,7 +16,7 @@ from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked
 from qcow2_dump.planners.draft import Draft, Stage
 from qcow2_dump.planners.refcounts.blocks import BlockLayout, lay_out_blocks
-from qcow2_dump.planners.refcounts.packed import refcount_words
+from qcow2_dump.planners.refcounts.packed import ChangedWords, changed_words
 from qcow2_dump.planners.refcounts.targets import RefcountTargets, Stretch
 
 __all__ = ["FinalRefcounts", "plan_refcounts"]
@@ -104,8 +104,15 @@ class _Writer:
             if self._is_right(chunk):
                 self._note_right(chunk)
                 continue
-            for first, stored in self._blocks_of(chunk):
-                self._write_block(first, stored)
+            values = chunk.values
+            if values is None:
+                values = np.zeros(chunk.end - chunk.first, dtype=np.uint8)
+            stretch = self._targets.of(chunk.first, values)
+            raised, lowered = stretch.target > stretch.held, stretch.target < stretch.held
+            bits = self._geometry.refcount_bits
+            words = changed_words(stretch, raised, bits), changed_words(stretch, lowered, bits)
+            finals = [self._write_block(part, words) for part in self._blocks_of(stretch)]
+            self._note(stretch, np.concatenate(finals))
 
     def _is_right(self, chunk: StoredChunk) -> bool:
         """Whether nothing is to be done about a piece; most are like that."""
@@ -124,41 +131,40 @@ class _Writer:
         if chunk.values is not None:
             self.final.one.store(chunk.first, chunk.values == 1)
 
-    def _blocks_of(self, chunk: StoredChunk) -> Iterator[tuple[int, NDArray[np.unsignedinteger]]]:
-        """The blocks in a piece, or parts of them: the first cluster, and what is stored."""
-        values = chunk.values
-        if values is None:
-            values = np.zeros(chunk.end - chunk.first, dtype=np.uint8)
+    def _blocks_of(self, stretch: Stretch) -> Iterator[Stretch]:
+        """The blocks in a piece, or parts of them."""
         step = min(self._geometry.refcounts_per_block, _PIECE)
-        first = chunk.first
-        while first < chunk.end:
-            end = min(first // step * step + step, chunk.end)
-            yield first, values[first - chunk.first : end - chunk.first]
+        first, behind = stretch.first, stretch.first + len(stretch.stored)
+        while first < behind:
+            end = min(first // step * step + step, behind)
+            yield stretch.part(first, end)
             first = end
 
-    def _write_block(self, first: int, stored: NDArray[np.unsignedinteger]) -> None:
-        """Put the refcounts of one block, or of a part of it, into the draft."""
-        index, within = divmod(first, self._geometry.refcounts_per_block)
-        stretch = self._targets.of(first, stored)
+    def _write_block(self, stretch: Stretch, words: tuple[ChangedWords, ChangedWords]) -> _U64:
+        """Put the refcounts of one block, or of a part of it, into the draft.
+
+        ``words`` are those that raise refcounts and those that lower them, of this and of other
+        blocks. Returns what the refcounts will be where they are not the references (uint64[n]).
+        """
+        index, within = divmod(stretch.first, self._geometry.refcounts_per_block)
         offset = self._layout.offset_of(index)
         if offset is None:
             # Nowhere to write to: what is stored is what stays.
-            self._note(stretch, stretch.held)
-            return
+            return stretch.held
         held, target = stretch.held, stretch.target
+        raised, lowered = (int(np.count_nonzero(flags)) for flags in (target > held, target < held))
         at = offset + within * self._geometry.refcount_bits // 8
         place = Field("refcount_block", offset, self._geometry.refcount_bits, within)
-        raised, lowered = (int(np.count_nonzero(flags)) for flags in (target > held, target < held))
-        above = np.maximum(held, target)
         if index in self._layout.made:
-            self._put_all(Stage.NEW, at, stretch.with_targets(above), place, "refcount.block-new")
+            values = stretch.with_targets(np.maximum(held, target))
+            self._put(Stage.NEW, at, values, place, "refcount.block-new")
         elif raised:
-            self._put(Stage.RAISE, at, stretch, (held, above), place, "refcount.raise")
+            self._put_changed(Stage.RAISE, at, stretch, words[0], place)
         if lowered:
-            self._put(Stage.LOWER, at, stretch, (above, target), place, "refcount.lower")
+            self._put_changed(Stage.LOWER, at, stretch, words[1], place)
         self.final.raised += raised
         self.final.lowered += lowered
-        self._note(stretch, target)
+        return target
 
     def _note(self, stretch: Stretch, final: _U64) -> None:
         """Note what refcounts some clusters will have, those in ``final`` where they differ."""
@@ -170,26 +176,20 @@ class _Writer:
         self.final.unsure.add(at[(final == 1) & (counted != 1)] + stretch.first)
         self.final.kept.add(at[final > counted] + stretch.first)
 
-    def _put(
-        self,
-        stage: Stage,
-        at: int,
-        stretch: Stretch,
-        refcounts: tuple[_U64, _U64],
-        place: Field,
-        reason: str,
+    def _put_changed(
+        self, stage: Stage, at: int, stretch: Stretch, words: ChangedWords, place: Field
     ) -> None:
-        """Put some refcounts where others are, each where the stretch differs."""
-        before, after = refcounts
-        words = refcount_words(
-            len(stretch.stored), stretch.differing, before ^ after, after, place.unit_bits
-        )
-        if words is None:
-            self._put_all(stage, at, stretch.with_targets(after), place, reason)
-        else:
-            self._draft.put_bits(stage, at, words, place, reason)
+        """Put the refcounts of one block that rise, or those that fall once the others rose."""
+        rising = stage is Stage.RAISE
+        reason = "refcount.raise" if rising else "refcount.lower"
+        few = words.of(stretch)
+        if few is not None:
+            self._draft.put_bits(stage, at, few, place, reason)
+            return
+        target = np.maximum(stretch.held, stretch.target) if rising else stretch.target
+        self._put(stage, at, stretch.with_targets(target), place, reason)
 
-    def _put_all(self, stage: Stage, at: int, values: _U64, place: Field, reason: str) -> None:
+    def _put(self, stage: Stage, at: int, values: _Unsigned, place: Field, reason: str) -> None:
         packed = arrays.pack_refcounts(values, self._geometry.refcount_order)
         mask = None
         if spare := len(values) * self._geometry.refcount_bits % 8:
