@@ -65,6 +65,12 @@ class OverlaySource(ByteSource):
             self._shown = min(self._shown, size)
         self.size = size
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Read from the source below at once where nothing was written."""
+        if offset + length <= min(self.size, self._shown) and not self._is_touched(offset, length):
+            return self.inner.read(offset, length)
+        return super().read(offset, length)
+
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Read from the writes where there are any, from the source below elsewhere."""
         length = max(0, min(len(buffer), self.size - offset))
@@ -150,6 +156,10 @@ class OverlaySource(ByteSource):
         while following is not None:
             yield following
             following = next(written, None)
+
+    def _is_touched(self, offset: int, length: int) -> bool:
+        first, last = self._touched(offset, offset + length)
+        return first < last
 
     def _touched(self, start: int, end: int) -> tuple[int, int]:
         """Which stretches a range touches: the first, and the one after the last."""

@@ -144,7 +144,7 @@ class RefcountTargets:
         references = self._references(first, first + len(stored))
         # Nearly all are what they should be.
         at = np.flatnonzero(stored != references)
-        held, counted = (values[at].astype(np.uint64) for values in (stored, references))
+        held, counted = (values.take(at).astype(np.uint64) for values in (stored, references))
         target = self._targets_of(at + first, held, counted) if len(at) else held
         return Stretch(first, stored, at, held, target, counted)
 
@@ -158,18 +158,20 @@ class RefcountTargets:
     def _targets_of(self, clusters: _I64, held: _U64, references: _U64) -> _U64:
         """The targets of some clusters, given what is stored and how often they are referred to."""
         counted = np.minimum(references, np.uint64(self._maximum))
-        before = np.minimum(_counts_at(self._found.facts, clusters), np.uint64(self._maximum))
-        target = held.copy()
+        before = counted
+        if self.changes or self._found is not self._drafted:
+            before = np.minimum(_counts_at(self._found.facts, clusters), np.uint64(self._maximum))
         low = held < counted
         if not self._policy.raise_low:
             low &= counted > before
         if self._pinned is not None:
             pinned = np.flatnonzero((held == 1) & (clusters < self._pinned.size))
             low[pinned[self._pinned.contains(clusters[pinned])]] = False
-        target[low] = counted[low]
+        target = np.where(low, counted, held)
         high = np.flatnonzero(held > counted)
         if len(high):
-            falls = high[self._may_fall(clusters[high], held[high], counted[high], before[high])]
+            above = (values.take(high) for values in (held, counted, before))
+            falls = high[self._may_fall(clusters.take(high), *above)]
             target[falls] = counted[falls]
         return target
 
