@@ -57,15 +57,6 @@ class OpenFile(ByteSource):
             done += got
         return done
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Have the system make the bytes where it has all of them, which spares copying them."""
-        if offset + length <= self.size:
-            with suppress(OSError):
-                data = os.pread(self._fd, length, offset)
-                if len(data) == length:
-                    return data
-        return super().read(offset, length)
-
     def will_need(self, offsets: Sequence[int], length: int) -> None:
         """Have the system begin to read, where it can be asked to."""
         if not hasattr(os, "posix_fadvise"):
