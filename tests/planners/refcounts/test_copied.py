@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.builder.build import build
 from tests.builder.built import BuiltImage
 from tests.builder.spec import (
     ALL_SUBCLUSTERS,
+    Compressed,
     Data,
     ImageSpec,
     Layout,
@@ -37,6 +39,7 @@ PLAIN = ImageSpec(
     virtual_size=1 << 20,
     content={0: Data(1), 1: Data(2), 2: ZeroAlloc(), 3: ZeroPlain()},
 )
+KINDS = (Data(1), Data(2), Data(3), ZeroAlloc(), ZeroPlain(), Compressed(7), None)
 EXTENDED = replace(
     PLAIN, cluster_bits=14, extended_l2=True, content={0: Subclusters(1), 1: Subclusters(3)}
 )
@@ -81,6 +84,32 @@ def test_flags_that_were_lost_come_back_and_wrong_ones_go(
     assert found.reasons == {"copied.set": 3}
     assert entries(image, found.data) == original
     assert found.after.tallies == {}
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["plain", "extended"])
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_flags_anywhere_in_many_tables_are_put_right(
+    extended: bool, seed: int, tmp_path: Path
+) -> None:
+    """Among compressed clusters, clusters without data and holes, and in several tables."""
+    kinds = (Subclusters(3), Subclusters(0), None) if extended else KINDS
+    bits, count = (14, 1500) if extended else (9, 500)
+    rng = random.Random(seed)
+    content = {index: kind for index in range(count) if (kind := rng.choice(kinds)) is not None}
+    size = count << bits
+    image = build(
+        ImageSpec(cluster_bits=bits, virtual_size=size, content=content, extended_l2=extended)
+    )
+    per_table = (1 << bits) // (16 if extended else 8)
+    places = [image.l2_entry_offset(*divmod(index, per_table)) for index in sorted(content)]
+    original = [image.peek(place) for place in places]
+    owning = [at for at, entry in enumerate(original) if entry & COPIED]
+    chosen = rng.sample(owning, len(owning) // 4)
+    for at in chosen:
+        image.poke(places[at], original[at] ^ COPIED)
+    found = mended(image, tmp_path)
+    assert found.reasons == {"copied.set": len(chosen)}
+    assert [found.word(place) for place in places] == original
 
 
 def test_a_flag_on_what_a_snapshot_has_as_well_goes(tmp_path: Path) -> None:

@@ -100,18 +100,16 @@ class _Change:
         return len(self.clear) + len(self.set) - 2 * int(np.count_nonzero(both))
 
     def parts(self, bounds: _I64) -> Iterator[tuple[int, "_Change"]]:
-        """What changes between each two bounds that follow each other, if anything does.
+        """What changes between each two bounds that follow each other, where anything does.
 
-        With the number of the first bound; counted from it on.
+        With the number of the first of the two; entries are counted from it on.
         """
         clear, later = (np.searchsorted(at, bounds).tolist() for at in (self.clear, self.set))
         for part, first in enumerate(bounds[:-1].tolist()):
-            cleared, set_ = (
-                at[where[part] : where[part + 1]] - first
-                for at, where in ((self.clear, clear), (self.set, later))
-            )
-            if len(cleared) or len(set_):
-                yield part, _Change(cleared, set_)
+            going = self.clear[clear[part] : clear[part + 1]] - first
+            coming = self.set[later[part] : later[part + 1]] - first
+            if len(going) or len(coming):
+                yield part, _Change(going, coming)
 
 
 class _Planner:
