@@ -1,11 +1,13 @@
 """Where writes overlap, held against a list of the steps per byte."""
 
+from unittest import mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2_dump.plan import segments as module
-from qcow2_dump.plan.segments import TooTangledError, segments
+from qcow2_dump.plan.segments import TooTangledError, are_too_tangled, segments
 from tests.plan.disk import make_plan
 
 WRITES = st.lists(
@@ -33,7 +35,21 @@ def test_each_byte_is_in_the_segment_of_its_writes(changes: list[tuple[int, byte
 def test_too_many_in_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_VISITS", 100)
     nested = make_plan(bytes(100), [(at, bytes(100 - 2 * at)) for at in range(40)])
+    assert are_too_tangled(nested.steps)
     with pytest.raises(TooTangledError):
         list(segments(nested.steps))
     apart = make_plan(bytes(100), [(at, b"x") for at in range(90)])
     assert len(list(segments(apart.steps))) == 90
+    assert not are_too_tangled(apart.steps)
+    assert not are_too_tangled([])
+
+
+@given(WRITES)
+def test_it_is_known_beforehand_how_often_steps_are_looked_at(
+    changes: list[tuple[int, bytes] | None],
+) -> None:
+    steps = make_plan(bytes(100), list(changes)).steps
+    visits = sum(len(writes) for _, _, writes in segments(steps))
+    for most in (visits - 1, visits):
+        with mock.patch.object(module, "_MOST_VISITS", most):
+            assert are_too_tangled(steps) is (visits > most)

@@ -8,7 +8,6 @@ kept and compared. It has to cover whatever tells two images, or two states of o
 import hashlib
 import os
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +19,7 @@ from typing import Any
 from qcow2_dump.errors import JournalError, RequestError, SourceError, UnsafePlanError
 from qcow2_dump.plan.model import Plan, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.segments import TooTangledError, segments
+from qcow2_dump.plan.segments import are_too_tangled
 from qcow2_dump.plan.spool import Spool
 from qcow2_dump.plan.target import Readable
 from qcow2_dump.plan.undo_files import (
@@ -373,10 +372,5 @@ def _write_waiting(fd: int, waiting: list[bytes], at: int, behind: WriteBehind) 
 def _check_recoverable(steps: list[Step]) -> None:
     """Refuse what could be written down but not be told apart after a crash."""
     groups = sum(not isinstance(step, Write) for step in steps)
-    too_many = len(steps) > MOST_STEPS or groups > MOST_GROUPS
-    try:
-        deque(segments(steps), maxlen=0)
-    except TooTangledError:
-        too_many = True
-    if too_many:
+    if len(steps) > MOST_STEPS or groups > MOST_GROUPS or are_too_tangled(steps):
         raise UnsafePlanError("the change has too many steps for an undo file")

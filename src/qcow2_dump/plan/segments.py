@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from qcow2_dump.plan.model import Step, Write
 
-__all__ = ["TooTangledError", "segments"]
+__all__ = ["TooTangledError", "are_too_tangled", "segments"]
 
 # Writes inside of writes inside of writes take time as their number squared. Ten million is some
 # seconds, and no repair comes near.
@@ -16,11 +18,22 @@ class TooTangledError(ValueError):
     """Too many writes overlap for them to be told apart in bearable time."""
 
 
+def are_too_tangled(steps: Sequence[Step]) -> bool:
+    """Whether `segments` would take unbearably long for some steps."""
+    bounds = [(step.offset, step.end) for step in steps if isinstance(step, Write)]
+    starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
+    cuts = np.unique(np.concatenate((starts, ends)))
+    visits = np.searchsorted(cuts, ends) - np.searchsorted(cuts, starts)
+    return int(visits.sum()) > _MOST_VISITS
+
+
 def segments(steps: Sequence[Step]) -> Iterator[tuple[int, int, list[int]]]:
     """Byte ranges ``(start, end)`` in order, each with the steps that write all of it, in order.
 
-    Raises TooTangledError, with the file offset as its argument.
+    Raises TooTangledError before the first of them.
     """
+    if are_too_tangled(steps):
+        raise TooTangledError
     writes = sorted(
         (step.offset, step.end, at)
         for at, step in enumerate(steps)
@@ -28,14 +41,11 @@ def segments(steps: Sequence[Step]) -> Iterator[tuple[int, int, list[int]]]:
     )
     cuts = sorted({place for start, end, _ in writes for place in (start, end)})
     active: list[tuple[int, int]] = []
-    following = visits = 0
+    following = 0
     for low, high in pairwise(cuts):
         active = [(end, at) for end, at in active if end > low]
         while following < len(writes) and writes[following][0] == low:
             active.append(writes[following][1:])
             following += 1
-        visits += len(active)
-        if visits > _MOST_VISITS:
-            raise TooTangledError(low)
         if active:
             yield low, high, sorted(at for _, at in active)
