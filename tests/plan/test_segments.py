@@ -3,7 +3,7 @@
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qcow2_dump.plan import segments as module
@@ -45,6 +45,7 @@ def test_too_many_in_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @given(WRITES)
+@example([(1, b""), (0, b"xxx")])
 def test_it_is_known_beforehand_how_often_steps_are_looked_at(
     changes: list[tuple[int, bytes] | None],
 ) -> None:

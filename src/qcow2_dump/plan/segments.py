@@ -20,7 +20,8 @@ class TooTangledError(ValueError):
 
 def are_too_tangled(steps: Sequence[Step]) -> bool:
     """Whether `segments` would take unbearably long for some steps."""
-    bounds = [(step.offset, step.end) for step in steps if isinstance(step, Write)]
+    writes = (step for step in steps if isinstance(step, Write) and step.length)
+    bounds = [(write.offset, write.end) for write in writes]
     starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
     cuts = np.unique(np.concatenate((starts, ends)))
     visits = np.searchsorted(cuts, ends) - np.searchsorted(cuts, starts)
