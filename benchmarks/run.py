@@ -207,6 +207,8 @@ def _once(program: Program, images: _Images, limit: float) -> Run:
             old.unlink()
         copy = ["cp", "--sparse=always", "--reflink=auto", str(images.path), str(program.changes)]
         subprocess.run(copy, check=True)
+    # What earlier programs left to be written is no work of this one.
+    os.sync()
     if program.cold:
         empty_cache(images.path)
     allowed = limit if program.limited else None

@@ -76,16 +76,25 @@ pointers = st.lists(
 
 
 @settings(deadline=None)
-@given(pointers, st.frozensets(st.integers(0, 9)), st.sampled_from([64, 128, 1 << 16]))
+@given(
+    pointers,
+    st.frozensets(st.integers(0, 9)),
+    st.sampled_from([64, 128, 1 << 16]),
+    st.sampled_from([64, 192, 1 << 16]),
+)
 def test_each_table_with_data_is_read_once(
-    made: list[tuple[int, int, int, bool]], holes: frozenset[int], together: int
+    made: list[tuple[int, int, int, bool]], holes: frozenset[int], together: int, gathered: int
 ) -> None:
     geometry = Geometry(9)
     source = Recorder(MemorySource(noise(geometry, 10)), holes, 512)
     tables = tables_in(source, geometry, made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(l2_batches, "_BATCH_ENTRIES", together)
-        batches = list(read_l2_batches(source, geometry, tables))
+        patch.setattr(l2_batches, "_GATHERED_ENTRIES", gathered)
+        batches = []
+        for batch in read_l2_batches(source, geometry, tables):
+            hold_content(source, tables, batch)
+            batches.append(batch)
     read = Counter(int(table) for batch in batches for table in batch.tables)
     assert set(read.values()) <= {1}
     inside = {offset for offset, *_ in made if offset < source.size}
@@ -103,6 +112,14 @@ def test_each_table_with_data_is_read_once(
     assert read_at == Counter(offsets)
     for batch in batches:
         hold_groups(tables, batch)
+
+
+def hold_content(source: Recorder, tables: L2Tables, batch: L2Batch) -> None:
+    """Each row holds the entries of its table, or of the part of it."""
+    for table, entries in zip(batch.tables.tolist(), batch.entries, strict=True):
+        start = int(tables.offset[table]) + 8 * batch.first
+        stored = source.inner.read(start, 8 * len(entries))
+        assert entries.tolist() == np.frombuffer(stored, dtype=">u8").tolist()
 
 
 def hold_groups(tables: L2Tables, batch: L2Batch) -> None:

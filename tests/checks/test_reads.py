@@ -95,6 +95,20 @@ def test_owners_are_looked_for_only_where_they_can_be() -> None:
     assert (read.count(2), read.count(1)) == (3, TABLES - 3)
 
 
+def test_tables_of_several_trees_are_read_in_large_pieces() -> None:
+    """Each tree has its tables in a row; those of one guest range lie far apart."""
+    per_table = CLUSTER // 8
+    content = {table * per_table + at: Data(1) for table in range(TABLES) for at in range(8)}
+    trees = tuple(SnapshotSpec(str(at), f"day {at}", own_tables=at < 2) for at in range(3))
+    size = TABLES * per_table * CLUSTER
+    spec = ImageSpec(cluster_bits=12, virtual_size=size, content=content, snapshots=trees)
+    built = build(spec)
+    source = CountingSource(MemorySource(built.data.read(0, len(built.data))))
+    tables = checked(source).facts.tables
+    assert len(tables) == 3 * TABLES
+    assert source.reads < TABLES / 4
+
+
 def test_tables_are_announced_before_they_are_read() -> None:
     data = image_data()
     source = Told(MemorySource(data))

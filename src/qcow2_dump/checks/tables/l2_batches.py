@@ -1,7 +1,7 @@
 """L2 tables read in bulk: many small ones together, large ones in parts."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,12 @@ __all__ = ["L2Batch", "read_l2_batches"]
 # Entries read at a time, 1 MiB: enough to hide what a call costs, little enough for the cache.
 _BATCH_ENTRIES = 1 << 17
 
-# Batches that the system is told of before they are read: disks and networks like a queue.
-_PARTS_AHEAD = 8
+# Of tables that belong side by side, so many are read before they are sorted into batches: those
+# of one tree often follow each other in the file, and one large read is worth many small ones.
+_GATHERED_ENTRIES = 3 << 18
+
+# Readings that the system is told of before they are made: disks and networks like a queue.
+_READINGS_AHEAD = 8
 
 # Even of thousands of tables that must be read side by side, so many entries each.
 _FEWEST_COLUMNS = 64
@@ -48,18 +52,19 @@ class L2Batch(NamedTuple):
 
 
 def read_l2_batches(source: ByteSource, geometry: Geometry, tables: L2Tables) -> Iterator[L2Batch]:
-    """Read all walked tables that hold data: those alone at their L1 index, then pairs, and so on.
+    """Read all walked tables that hold data: those alone at their L1 index, then the others.
 
-    Raises SourceError when a table cannot be read.
+    The first in host order; of the others many of neighbouring L1 indices at once. Raises
+    SourceError when a table cannot be read.
     """
     reader = _BatchReader(source, geometry, tables)
-    announced: list[_Part] = []
-    parts = _parts(geometry, tables)
-    while soon := list(itertools.islice(parts, _PARTS_AHEAD)):
+    announced: list[_Reading] = []
+    readings = _readings(geometry, tables)
+    while soon := list(itertools.islice(readings, _READINGS_AHEAD)):
         reader.will_need(soon)
-        yield from map(reader.read, announced)
+        yield from itertools.chain.from_iterable(map(reader.read, announced))
         announced = soon
-    yield from map(reader.read, announced)
+    yield from itertools.chain.from_iterable(map(reader.read, announced))
 
 
 class _Part(NamedTuple):
@@ -71,35 +76,78 @@ class _Part(NamedTuple):
     members: int
 
 
-def _parts(geometry: Geometry, tables: L2Tables) -> Iterator[_Part]:
-    """What each batch holds, in the order of reading."""
-    for members, chosen in _groups_by_size(tables):
-        # Rows of one group are compared entry by entry, so all must be in the batch.
-        columns = max(_FEWEST_COLUMNS, _power_of_two(_BATCH_ENTRIES // members))
-        columns = min(geometry.l2_entries, columns)
-        step = max(1, _BATCH_ENTRIES // (members * columns)) * members
-        for start in range(0, len(chosen), step):
-            for first in range(0, geometry.l2_entries, columns):
-                yield _Part(chosen[start : start + step], first, first + columns, members)
+_Reading = list[_Part]
+"""Batches whose tables are read at once, all of them or the same entries of each."""
 
 
-def _groups_by_size(tables: L2Tables) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """The tables to read, those of one L1 index side by side: ``(size of the groups, tables)``."""
-    chosen = np.flatnonzero(tables.walked & (~tables.hole | (tables.active != 0)))
-    order = np.argsort(tables.l1_index[chosen], kind="stable")
-    chosen = chosen[order]
-    index = tables.l1_index[chosen]
-    heads = np.flatnonzero(np.append(True, index[1:] != index[:-1])) if len(index) else index
-    chosen = chosen[_worth_reading(tables, chosen, heads)]
-    index = tables.l1_index[chosen]
-    if not len(index):
-        return
-    heads = np.flatnonzero(np.append(True, index[1:] != index[:-1]))
-    sizes = np.diff(np.append(heads, len(index)))
-    host_order = np.argsort(chosen[heads], kind="stable")
-    for members in arrays.distinct(sizes).tolist():
-        starts = heads[host_order][sizes[host_order] == members]
-        yield members, chosen[(starts[:, np.newaxis] + np.arange(members)).reshape(-1)]
+def _readings(geometry: Geometry, tables: L2Tables) -> Iterator[_Reading]:
+    """What is read at once, in order."""
+    groups = _Groups.of(tables)
+    for part in _parts(geometry, 1, np.sort(groups.tables_of(groups.sizes == 1))):
+        yield [part]
+    is_large = groups.sizes * geometry.l2_entries > _BATCH_ENTRIES
+    for members, chosen in groups.by_size((groups.sizes > 1) & is_large):
+        for part in _parts(geometry, members, chosen):
+            yield [part]
+    # One tree has the tables of neighbouring L1 indices side by side: all trees of some indices
+    # are read before those of the next ones.
+    together = np.flatnonzero((groups.sizes > 1) & ~is_large)
+    room = max(1, _GATHERED_ENTRIES // geometry.l2_entries)
+    window = (np.cumsum(groups.sizes[together]) - 1) // room
+    for number in arrays.distinct(window).tolist():
+        inside = np.zeros(len(groups.sizes), dtype=np.bool_)
+        inside[together[window == number]] = True
+        by_size = groups.by_size(inside)
+        yield [part for members, chosen in by_size for part in _parts(geometry, members, chosen)]
+
+
+def _parts(geometry: Geometry, members: int, chosen: NDArray[np.int64]) -> Iterator[_Part]:
+    """The batches of some tables, of which so many at a time belong to one L1 index."""
+    # Rows of one group are compared entry by entry, so all must be in the batch.
+    columns = max(_FEWEST_COLUMNS, _power_of_two(_BATCH_ENTRIES // members))
+    columns = min(geometry.l2_entries, columns)
+    step = max(1, _BATCH_ENTRIES // (members * columns)) * members
+    for start in range(0, len(chosen), step):
+        for first in range(0, geometry.l2_entries, columns):
+            yield _Part(chosen[start : start + step], first, first + columns, members)
+
+
+class _Groups(NamedTuple):
+    """The tables to read, those of one L1 index side by side, in the order of these.
+
+    ``chosen`` are the tables (int64), ``heads`` where a group begins among them and ``sizes`` how
+    many it has (int64[groups]).
+    """
+
+    chosen: NDArray[np.int64]
+    heads: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tables: L2Tables) -> "_Groups":
+        """All that are worth reading."""
+        chosen = np.flatnonzero(tables.walked & (~tables.hole | (tables.active != 0)))
+        chosen = chosen[np.argsort(tables.l1_index[chosen], kind="stable")]
+        chosen = chosen[_worth_reading(tables, chosen, _heads(tables.l1_index[chosen]))]
+        heads = _heads(tables.l1_index[chosen])
+        return cls(chosen, heads, np.diff(np.append(heads, len(chosen))))
+
+    def tables_of(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The tables of some groups of one size, group by group."""
+        size = int(self.sizes[which].max(initial=1))
+        places = self.heads[which][:, np.newaxis] + np.arange(size)
+        tables: NDArray[np.int64] = self.chosen[places.reshape(-1)]
+        return tables
+
+    def by_size(self, which: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Each size among some groups, and the tables of those that have it."""
+        for members in arrays.distinct(self.sizes[which]).tolist():
+            yield members, self.tables_of(which & (self.sizes == members))
+
+
+def _heads(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where groups of equal, ascending L1 indices begin: int64."""
+    return np.flatnonzero(np.diff(index, prepend=-1))
 
 
 def _worth_reading(
@@ -134,37 +182,49 @@ class _BatchReader:
         self._bytes = bytearray()
         self._decoded = np.zeros(0, dtype=np.uint64)
 
-    def will_need(self, parts: Sequence[_Part]) -> None:
-        """Say that some batches are read soon.
-
-        In the order of the file: the tables of one L1 index lie far apart, but beside those of the
-        next index, so that the system can read many at once.
-        """
-        by_length: dict[int, list[int]] = {}
-        for part in parts:
-            length = (part.end - part.first) * self._geometry.l2_entry_size
-            by_length.setdefault(length, []).extend(self._offsets(part))
+    def will_need(self, readings: Iterable[_Reading]) -> None:
+        """Say that some tables are read soon, in the order of the file."""
+        by_length: dict[int, list[NDArray[np.int64]]] = {}
+        for parts in readings:
+            by_length.setdefault(self._length(parts), []).append(self._offsets(parts))
         for length, offsets in by_length.items():
-            self._source.will_need(sorted(offsets), length)
+            self._source.will_need(np.sort(np.concatenate(offsets)).tolist(), length)
 
-    def _offsets(self, part: _Part) -> list[int]:
-        offsets: list[int] = (
-            self._tables.offset[part.chosen] + part.first * self._geometry.l2_entry_size
-        ).tolist()
-        return offsets
+    def _length(self, parts: _Reading) -> int:
+        """The bytes read of each table."""
+        return (parts[0].end - parts[0].first) * self._geometry.l2_entry_size
 
-    def read(self, part: _Part) -> L2Batch:
-        """Read a batch; it is overwritten by the next one."""
-        chosen, first, end, members = part
-        width = self._geometry.l2_entry_size
-        needed = (end - first) * width * len(chosen)
-        if len(self._bytes) < needed:
-            self._bytes = bytearray(needed)
-            self._decoded = np.zeros(needed // 8, dtype=np.uint64)
-        buffer = memoryview(self._bytes)[:needed]
-        self._source.read_rows(self._offsets(part), buffer)
-        words = arrays.decode_u64(buffer, out=self._decoded[: needed // 8])
-        if width == 8:
-            return L2Batch(chosen, first, words.reshape(len(chosen), -1), None, members)
-        pairs = words.reshape(len(chosen), -1, 2)
-        return L2Batch(chosen, first, pairs[:, :, 0], pairs[:, :, 1], members)
+    def _offsets(self, parts: _Reading) -> NDArray[np.int64]:
+        """Where these bytes lie in the file, table after table: int64."""
+        chosen = np.concatenate([part.chosen for part in parts])
+        offsets: NDArray[np.int64] = self._tables.offset[chosen]
+        return offsets + parts[0].first * self._geometry.l2_entry_size
+
+    def read(self, parts: _Reading) -> Iterator[L2Batch]:
+        """Read some batches at once, in the order of the file; each overwrites the one before."""
+        offsets, length = self._offsets(parts), self._length(parts)
+        if len(self._bytes) < len(offsets) * length:
+            self._bytes = bytearray(len(offsets) * length)
+        buffer = memoryview(self._bytes)[: len(offsets) * length]
+        order = np.argsort(offsets, kind="stable")
+        self._source.read_rows(offsets[order].tolist(), buffer)
+        stored = np.frombuffer(buffer, dtype=np.uint64).reshape(len(offsets), length // 8)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        behind = 0
+        for part in parts:
+            start, behind = behind, behind + len(part.chosen)
+            yield self._decode(part, stored, place[start:behind])
+
+    def _decode(self, part: _Part, stored: NDArray[np.uint64], rows: NDArray[np.int64]) -> L2Batch:
+        """A batch of some rows of words as they lie in the file: uint64[tables, words]."""
+        needed = len(rows) * stored.shape[1]
+        if len(self._decoded) < needed:
+            self._decoded = np.zeros(needed, dtype=np.uint64)
+        words = self._decoded[:needed].reshape(len(rows), -1)
+        # "clip" checks nothing, and copies at once.
+        np.take(stored, rows, axis=0, out=words, mode="clip")
+        arrays.decode_u64(words.view(np.uint8).reshape(-1), out=self._decoded[:needed])
+        if not self._geometry.extended_l2:
+            return L2Batch(part.chosen, part.first, words, None, part.members)
+        return L2Batch(part.chosen, part.first, words[:, ::2], words[:, 1::2], part.members)
