@@ -111,7 +111,7 @@ def programs_of(case: str, image: Path, scratch: Path) -> list[Program]:
     floor = Program(FLOOR, (_PYTHON, str(_HERE / "floor.py"), str(image)))
     if case == "D-cold":
         return [replace(check, cold=True), replace(floor, cold=True)]
-    if case == "D-repair":
+    if case == REPAIR_CASE:
         return [check, *_repair(image, scratch)]
     if is_page(case):
         page = scratch / "page.html"
@@ -157,7 +157,8 @@ PAGE_TARGET = 3_000_000
 
 PAGE_CASES = tuple(filter(is_page, CASES))
 
-SIZED_CASES = (*CHECK_CASES, "D-repair", *PAGE_CASES)
+REPAIR_CASE = "D-repair"
+SIZED_CASES = (*CHECK_CASES, REPAIR_CASE, *PAGE_CASES)
 """Cases whose targets are stated for a disk of 2 TiB."""
 
 TARGETS = (
@@ -167,7 +168,7 @@ TARGETS = (
     Target("D", OURS, 1 / 30, PEER),
     Target("D", OURS, 20, FLOOR),
     Target("D-damaged", OURS, 2, OURS, "D"),
-    Target("D-repair", REPAIR, 3, OURS, plus=WRITES),
+    Target(REPAIR_CASE, REPAIR, 3, OURS, plus=WRITES),
     Target("E", OURS, 1 / 30, PEER),
     Target("E", OURS, 20, FLOOR),
     Target("F", DUMP, 10, ECHO),

@@ -1,6 +1,6 @@
 """What was measured, as a table for the terminal, Markdown and JSON."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -13,6 +13,7 @@ from benchmarks.programs import (
     OURS_SMALL,
     PAGE_CASES,
     PAGE_TARGET,
+    REPAIR_CASE,
     REPORT,
     SIZED_CASES,
     TARGETS,
@@ -76,6 +77,15 @@ of the image; *refcounts* reads the stored refcounts, *tables* walks the L2 tabl
 compares the stored with the counted refcounts, *owners* walks the tables again to name the owners
 of clusters with findings, *triage* judges the leaks."""
 
+_REPAIR_WORDS = """\
+## Where the time of a repair goes
+
+Milliseconds on the clock. *start* is as above, with opening and locking the image; *check* finds
+what is to be mended; *planning* works out refcounts and COPIED flags; *undo file* writes all old
+bytes down, syncs, and compares the image with the plan once more; *writing* changes the image and
+syncs; *reading back* compares what is then on the disk with the plan; *checking again* is a whole
+check of the image as it now is."""
+
 _CURVE_WORDS = f"""\
 ## As disks grow
 
@@ -95,7 +105,7 @@ class CaseResult:
     """Virtual size in bytes."""
     runs: dict[str, list[Run]] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
-    """Median seconds of user and system time of each stage of a check."""
+    """Median seconds of each stage: of processor time for a check, on the clock for a repair."""
 
     def wall(self, program: str) -> float | None:
         """Median seconds on the clock; None when the program did not run or was stopped."""
@@ -137,9 +147,9 @@ def table(results: Iterable[CaseResult]) -> list[Row]:
     return rows
 
 
-def phase_table(results: Iterable[CaseResult]) -> list[Row]:
-    """One row per case whose stages were measured."""
-    timed = [result for result in results if result.phases]
+def phase_table(results: Iterable[CaseResult], cases: Collection[str]) -> list[Row]:
+    """One row for each of some cases, of one kind, whose stages were measured."""
+    timed = [result for result in results if result.phases and result.case in cases]
     # A stage that only some checks have stands where these have it.
     longest = max(timed, key=lambda result: len(result.phases), default=CaseResult("", 0))
     stages = list(longest.phases)
@@ -237,9 +247,10 @@ def markdown(
     judged = targets(results)
     if len(judged) > 1:
         parts += [_TARGET_WORDS, _markdown_table(judged)]
-    stages = phase_table(results)
-    if len(stages) > 1:
-        parts += [_PHASE_WORDS, _markdown_table(stages)]
+    for words, of_kind in ((_PHASE_WORDS, CHECK_CASES), (_REPAIR_WORDS, (REPAIR_CASE,))):
+        stages = phase_table(results, of_kind)
+        if len(stages) > 1:
+            parts += [words, _markdown_table(stages)]
     if curve:
         parts += [_CURVE_WORDS, _markdown_table(curve_table(curve))]
     return "\n\n".join(parts) + "\n"

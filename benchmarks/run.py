@@ -32,6 +32,7 @@ from benchmarks.measure import ProgramError, Run, empty_cache, measure
 from benchmarks.options import parse_options
 from benchmarks.programs import (
     CHECK_CASES,
+    REPAIR_CASE,
     SIZED_CASES,
     Program,
     curve_programs,
@@ -105,6 +106,14 @@ def _directory(kept: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
+class _Images(NamedTuple):
+    """The image that is measured, what it is made of, and where outputs and copies go."""
+
+    path: Path
+    spec: ImageSpec
+    scratch: Path
+
+
 def _run_case(case: str, directory: Path, options: argparse.Namespace) -> CaseResult:
     spec = spec_of(case, options.size)
     print(f"{case}: {CASES[case]}, {format_size(spec.size)}", file=sys.stderr)
@@ -119,8 +128,8 @@ def _run_case(case: str, directory: Path, options: argparse.Namespace) -> CaseRe
         ]
         images = _Images(image, spec, scratch)
         result = _rounds(CaseResult(case, spec.size), programs, images, options)
-        if case in CHECK_CASES and not options.only:
-            result.phases.update(_phases(image, options.runs))
+        if case in (*CHECK_CASES, REPAIR_CASE) and not options.only:
+            result.phases.update(_phases(case, images, options.runs))
         return result
 
 
@@ -131,15 +140,19 @@ def _is_there(program: Program) -> bool:
     return False
 
 
-def _phases(image: Path, rounds: int) -> dict[str, float]:
-    """The median processor time of each stage of a check, in seconds."""
-    command = [sys.executable, "-m", "benchmarks.phases", str(image)]
+def _phases(case: str, images: _Images, rounds: int) -> dict[str, float]:
+    """The median time of each stage of a check, or of a repair, in seconds."""
     # As the program itself has it: no threads that it does not need.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-    runs = [
-        json.loads(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
-        for _ in range(rounds)
-    ]
+    runs = []
+    for _ in range(rounds):
+        module, image = "benchmarks.phases", images.path
+        if case == REPAIR_CASE:
+            module, image = "benchmarks.repair_phases", images.scratch / "stages.qcow2"
+            _copy(images, image)
+        command = [sys.executable, "-m", module, str(image)]
+        stages = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
+        runs.append(json.loads(stages))
     return {stage: median(run[stage] for run in runs) for stage in runs[0]}
 
 
@@ -155,14 +168,6 @@ def _run_point(name: str, directory: Path, options: argparse.Namespace) -> CaseR
             if not options.only or program.name in options.only
         ]
         return _rounds(CaseResult(name, spec.virtual_size), programs, images, options)
-
-
-class _Images(NamedTuple):
-    """The image that is measured, what it is made of, and where outputs and copies go."""
-
-    path: Path
-    spec: ImageSpec
-    scratch: Path
 
 
 def _image(stem: str, spec: ImageSpec, directory: Path) -> Path:
@@ -203,10 +208,7 @@ def _is_too_slow(program: Program, run: Run, limit: float) -> bool:
 def _once(program: Program, images: _Images, limit: float) -> Run:
     output = output_of(images.scratch, program)
     if program.changes is not None:
-        for old in images.scratch.glob(f"{program.changes.name}*"):
-            old.unlink()
-        copy = ["cp", "--sparse=always", "--reflink=auto", str(images.path), str(program.changes)]
-        subprocess.run(copy, check=True)
+        _copy(images, program.changes)
     # What earlier programs left to be written is no work of this one.
     os.sync()
     if program.cold:
@@ -216,6 +218,15 @@ def _once(program: Program, images: _Images, limit: float) -> Run:
     if not run.stopped:
         verify(program, output, images.spec)
     return replace(run, page=program.page.stat().st_size) if program.page is not None else run
+
+
+def _copy(images: _Images, path: Path) -> None:
+    """Make a copy that may be changed, in place of an earlier one and of its undo files."""
+    for old in images.scratch.glob(f"{path.name}*"):
+        old.unlink()
+    copy = ["cp", "--sparse=always", "--reflink=auto", str(images.path), str(path)]
+    subprocess.run(copy, check=True)
+    os.sync()
 
 
 def _with_earlier(
@@ -258,7 +269,8 @@ def _report(
 ) -> None:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     judged = targets(results)
-    for rows in (table(results), judged, phase_table(results), curve_table(curve)):
+    stages = phase_table(results, CHECK_CASES), phase_table(results, (REPAIR_CASE,))
+    for rows in (table(results), judged, *stages, curve_table(curve)):
         if len(rows) > 1:
             print(f"\n{plain(rows)}")
     document = {

@@ -12,7 +12,16 @@ import qcow2_dump
 from benchmarks import run as runner
 from benchmarks.answers import verify
 from benchmarks.measure import ProgramError, Run, measure
-from benchmarks.programs import FLOOR, OURS, PEER, REPORT, Program, Totals
+from benchmarks.programs import (
+    CHECK_CASES,
+    FLOOR,
+    OURS,
+    PEER,
+    REPAIR_CASE,
+    REPORT,
+    Program,
+    Totals,
+)
 from benchmarks.results import CaseResult, phase_table, plain, table, targets
 from benchmarks.sizes import format_size, parse_size
 from benchmarks.spec import FULL_SIZE, ImageSpec
@@ -265,7 +274,10 @@ def test_the_stages_of_a_check_stand_side_by_side() -> None:
     damaged = CaseResult(
         "D-damaged", 1, phases={"start": 0.1, "tables": 0.03, "owners": 0.5, "triage": 0.2}
     )
-    assert phase_table([sound, CaseResult("G", 1), damaged]) == [
+    repair = CaseResult("D-repair", 1, phases={"planning": 1.5})
+    results = [sound, CaseResult("G", 1), damaged, repair]
+    assert phase_table(results, [REPAIR_CASE]) == [("case", "planning"), ("D-repair", "1500")]
+    assert phase_table(results, CHECK_CASES) == [
         ("case", "start", "tables", "owners", "triage"),
         ("D", "100", "20", "", "0"),
         ("D-damaged", "100", "30", "500", "200"),
@@ -279,6 +291,24 @@ def test_a_check_is_timed_by_stages(tmp_path: Path) -> None:
     assert list(phases) == ["start", "refcounts", "tables", "comparing", "owners", "triage"]
     assert phases["start"] > 0.01
     assert "| D-damaged | " in (tmp_path / "results.md").read_text()
+
+
+def test_a_repair_is_timed_by_stages(tmp_path: Path) -> None:
+    options = ["--case", "D-repair", "--size", "8M", "--runs", "2", "--results", str(tmp_path)]
+    assert runner.main(options) == 0
+    document = json.loads((tmp_path / "results.json").read_text())
+    (case,) = document["cases"]
+    assert list(case["phases"]) == [
+        "start",
+        "check",
+        "planning",
+        "undo file",
+        "writing",
+        "reading back",
+        "checking again",
+    ]
+    assert min(case["phases"].values()) >= 0
+    assert "Where the time of a repair goes" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize("text", ["", "T", "-1", "1.5G", "2TiB"])
