@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builder.build import build
+from tests.builder.spec import Data, ImageSpec
 from tests.corpus.base import Base
 from tests.corpus.bases import BASES
 from tests.corpus.cases import Case, all_cases, fixed_cases, materialize, path_of
@@ -34,3 +36,13 @@ def test_damaged_image(case: Case, tmp_path: Path) -> None:
     finally:
         # pytest keeps temporary folders of several runs; these would fill a disk.
         shutil.rmtree(path.parent)
+
+
+def test_an_l1_entry_without_an_offset_into_a_data_file(tmp_path: Path) -> None:
+    """QEMU reads the header as an L2 table then, and judges all of it but the COPIED flags."""
+    content = {at: Data(1) for at in range(4)}
+    spec = ImageSpec(cluster_bits=9, virtual_size=1 << 17, content=content, data_file="data.raw")
+    built = build(spec)
+    built.set_l1(2, 1 << 57)
+    path = built.write_to(tmp_path / "image.qcow2")
+    assert judge.differences(path, encrypted=False) == []

@@ -15,6 +15,7 @@ COPIED = 1 << 63
 CORRUPT = 2
 INCOMPATIBLE = 79
 BEYOND_SIZE = 40
+L1_POINTER = 40
 
 
 def sound(
@@ -174,3 +175,17 @@ def test_a_repair_of_a_copy_in_pieces_comes_to_the_same(tmp_path: Path) -> None:
     path = tmp_path / "one" / "t.qcow2"
     path.write_bytes(first.data)
     assert mended(path, tmp_path, leaks=True).data == whole.data
+
+
+def test_nothing_is_tried_again_where_nothing_can_be_given_up(tmp_path: Path) -> None:
+    """The header reads as an L2 table, and guest data lies in the L1 table: neither is unusable.
+
+    Each repair would move the refcount table once more, and leave the old one behind.
+    """
+    image = build(
+        ImageSpec(cluster_bits=9, virtual_size=1 << 17, content={0: Data(1), 64: Data(2)})
+    )
+    image.set_l1(2, COPIED)
+    image.set_l2(0, 10, image.peek(L1_POINTER))
+    found = mended(image, tmp_path, leaks=True, errors=True, drop_unusable=True)
+    assert not found.again

@@ -156,7 +156,9 @@ class _Repair:
         if proposal.plan.is_empty:
             self._notes += proposal.notes
             return None
-        asked = choice.drop_unusable or choice.drop_bitmaps or bool(choice.drop_snapshots)
+        # An entry that was asked for may be gone already; then it takes more than another try.
+        dropped = choice.drop_unusable and proposal.losses_total > 0
+        asked = dropped or choice.drop_bitmaps or bool(choice.drop_snapshots)
         if proposal.after is not None and not _is_better(found.result, proposal.after, asked=asked):
             self._notes.append("What could be changed would not make the image any better.")
             return None
