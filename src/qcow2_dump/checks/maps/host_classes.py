@@ -161,8 +161,12 @@ def _note(
     if int(length[others].sum()) * _RARE > end - int(start[0]):
         noted[start[0] : end] = np.repeat(values, length)
     elif len(others):
-        length = length[others]
-        noted[_counted_up(start[others], length)] = np.repeat(values[others], length)
+        # Most of them are single clusters.
+        start, values, length = start[others], values[others], length[others]
+        noted[start] = values
+        longer = np.flatnonzero(length > 1)
+        length = length[longer]
+        noted[_counted_up(start[longer], length)] = np.repeat(values[longer], length)
 
 
 def _counted_up(first: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -71,7 +71,7 @@ class UseMap:
         self._widen()
         codes = self.codes[first : first + len(chosen)]
         # Nobody is 0, and to add is ten times faster than to set some of many.
-        codes += np.multiply(chosen, codes.dtype.type(code), dtype=codes.dtype)
+        codes += chosen.astype(codes.dtype) * codes.dtype.type(code)
 
     def claim_each(self, indices: NDArray[np.int64], codes: NDArray[np.int64]) -> None:
         """Add users to clusters, of which each has its own: two int64 arrays of one length."""

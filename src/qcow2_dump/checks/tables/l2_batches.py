@@ -19,7 +19,7 @@ _BATCH_ENTRIES = 1 << 17
 
 # Of tables that belong side by side, so many are read before they are sorted into batches: those
 # of one tree often follow each other in the file, and one large read is worth many small ones.
-_GATHERED_ENTRIES = 3 << 18
+_GATHERED_ENTRIES = 3 << 17
 
 # Readings that the system is told of before they are made: disks and networks like a queue.
 _READINGS_AHEAD = 8
