@@ -193,3 +193,31 @@ def test_no_tables() -> None:
     tables = tables_in(source, geometry, [])
     assert len(tables) == 0
     assert list(read_l2_batches(source, geometry, tables)) == []
+
+
+def test_many_pairs_are_gathered_a_few_at_a_time() -> None:
+    """Neighbours together, and no more than there is room for, of two trees with many tables."""
+    pairs, geometry = 200_000, Geometry(16)
+    number = np.arange(2 * pairs)
+    none, ones = np.zeros(2 * pairs, dtype=np.bool_), np.ones(2 * pairs, dtype=np.int64)
+    tables = L2Tables(
+        offset=(number + 1) << 16,
+        weight=ones,
+        active=ones,
+        own=ones,
+        l1_index=number % pairs,
+        misread=none,
+        walked=~none,
+        hole=none,
+        skipped=0,
+        slot_order=number,
+        slot_start=np.arange(2 * pairs + 1),
+    )
+    room = l2_batches._GATHERED_ENTRIES // geometry.l2_entries
+    read = 0
+    for reading in l2_batches._readings(geometry, tables):
+        chosen = np.concatenate([part.chosen for part in reading])
+        assert len(chosen) <= room + 1
+        assert set(np.diff(np.sort(chosen % pairs)).tolist()) <= {0, 1}
+        read += len(chosen)
+    assert read == 2 * pairs

@@ -17,7 +17,7 @@ from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import WORD, Blob, Spool
-from qcow2_dump.planners.changes import Change, change_of, change_of_words
+from qcow2_dump.planners.difference import Change, change_of, change_of_words
 
 __all__ = ["Draft", "Stage", "Words"]
 

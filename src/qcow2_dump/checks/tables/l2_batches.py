@@ -83,21 +83,21 @@ _Reading = list[_Part]
 def _readings(geometry: Geometry, tables: L2Tables) -> Iterator[_Reading]:
     """What is read at once, in order."""
     groups = _Groups.of(tables)
-    for part in _parts(geometry, 1, np.sort(groups.tables_of(groups.sizes == 1))):
+    alone = groups.some(groups.sizes == 1)
+    for part in _parts(geometry, 1, np.sort(alone.tables())):
         yield [part]
     is_large = groups.sizes * geometry.l2_entries > _BATCH_ENTRIES
-    for members, chosen in groups.by_size((groups.sizes > 1) & is_large):
+    for members, chosen in groups.some((groups.sizes > 1) & is_large).by_size():
         for part in _parts(geometry, members, chosen):
             yield [part]
     # One tree has the tables of neighbouring L1 indices side by side: all trees of some indices
     # are read before those of the next ones.
-    together = np.flatnonzero((groups.sizes > 1) & ~is_large)
+    small = groups.some((groups.sizes > 1) & ~is_large)
     room = max(1, _GATHERED_ENTRIES // geometry.l2_entries)
-    window = (np.cumsum(groups.sizes[together]) - 1) // room
-    for number in arrays.distinct(window).tolist():
-        inside = np.zeros(len(groups.sizes), dtype=np.bool_)
-        inside[together[window == number]] = True
-        by_size = groups.by_size(inside)
+    window = (np.cumsum(small.sizes) - 1) // room
+    bounds = np.flatnonzero(np.diff(window, prepend=-1, append=-1)).tolist()
+    for start, end in itertools.pairwise(bounds):
+        by_size = small.some(slice(start, end)).by_size()
         yield [part for members, chosen in by_size for part in _parts(geometry, members, chosen)]
 
 
@@ -132,17 +132,21 @@ class _Groups(NamedTuple):
         heads = _heads(tables.l1_index[chosen])
         return cls(chosen, heads, np.diff(np.append(heads, len(chosen))))
 
-    def tables_of(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The tables of some groups of one size, group by group."""
-        size = int(self.sizes[which].max(initial=1))
-        places = self.heads[which][:, np.newaxis] + np.arange(size)
+    def some(self, which: NDArray[np.bool_] | slice) -> "_Groups":
+        """Some of the groups."""
+        return _Groups(self.chosen, self.heads[which], self.sizes[which])
+
+    def tables(self) -> NDArray[np.int64]:
+        """The tables of groups that are of one size, group by group."""
+        size = int(self.sizes.max(initial=1))
+        places = self.heads[:, np.newaxis] + np.arange(size)
         tables: NDArray[np.int64] = self.chosen[places.reshape(-1)]
         return tables
 
-    def by_size(self, which: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Each size among some groups, and the tables of those that have it."""
-        for members in arrays.distinct(self.sizes[which]).tolist():
-            yield members, self.tables_of(which & (self.sizes == members))
+    def by_size(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Each size, and the tables of the groups that have it."""
+        for members in arrays.distinct(self.sizes).tolist():
+            yield members, self.some(self.sizes == members).tables()
 
 
 def _heads(index: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -222,9 +226,12 @@ class _BatchReader:
         if len(self._decoded) < needed:
             self._decoded = np.zeros(needed, dtype=np.uint64)
         words = self._decoded[:needed].reshape(len(rows), -1)
-        # "clip" checks nothing, and copies at once.
-        np.take(stored, rows, axis=0, out=words, mode="clip")
-        arrays.decode_u64(words.view(np.uint8).reshape(-1), out=self._decoded[:needed])
+        if (np.diff(rows) == 1).all():
+            found = stored[rows[0] : rows[-1] + 1]
+        else:
+            # "clip" checks nothing, and copies at once.
+            found = np.take(stored, rows, axis=0, out=words, mode="clip")
+        arrays.decode_u64(found.view(np.uint8).reshape(-1), out=self._decoded[:needed])
         if not self._geometry.extended_l2:
             return L2Batch(part.chosen, part.first, words, None, part.members)
         return L2Batch(part.chosen, part.first, words[:, ::2], words[:, 1::2], part.members)
