@@ -28,6 +28,9 @@ if ! all_of qemu-img qemu-io qemu-storage-daemon; then
     exit 1
 fi
 
+if [ "${1:-}" = --all ] && ! all_of chattr; then
+    install e2fsprogs
+fi
 if [ "${1:-}" = --all ] && ! all_of zsh fish groff mandoc chromium; then
     install zsh fish groff mandoc chromium
     all_of zsh fish groff mandoc chromium ||

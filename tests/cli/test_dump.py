@@ -23,7 +23,7 @@ from tests.builder.std import std_image
 from tests.cli.running import COMMAND, environment, run
 from tests.support.classic_lines import Line, parse
 from tests.support.images import SAMPLES, Sample
-from tests.support.recount import Entry, NotCountable, Recount
+from tests.support.recount import Entry, Recount
 
 RESERVED = 0x3F000000000001FE
 
@@ -51,14 +51,6 @@ def sample(request: pytest.FixtureRequest) -> Sample:
     return chosen
 
 
-def recount(path: Path) -> Recount:
-    """The recount, where it can be made."""
-    try:
-        return Recount(path)
-    except NotCountable as reason:
-        pytest.skip(str(reason))
-
-
 def shown(entry: Entry) -> bool:
     """Whether a dump shows an entry: all but those that map nothing and are not wrong."""
     return entry.type != "unallocated" or bool(entry.bitmap or entry.raw & RESERVED)
@@ -71,7 +63,7 @@ def test_text_and_recount_agree(sample: Sample, tmp_path: Path) -> None:
         # What cannot be opened has no lines, in any form.
         assert text == ""
         return
-    truth = recount(path)
+    truth = Recount(path)
     lines = list(parse(text))
     assert list(mapping_lines(lines)) == [
         (e.tree, e.l1_index, e.l2_index, e.host, e.state if e.state in BAD else None)
@@ -191,7 +183,7 @@ def test_json_csv_and_recount_agree(sample: Sample, tmp_path: Path) -> None:
         return
     rows = records(path, "csv")
     assert records(path, "jsonl") == rows
-    truth = recount(path)
+    truth = Recount(path)
     mapping = [row for row in rows if row["table"] in ("l1", "l2")]
     expected = [e for e in truth.entries if e.l2_index is None or shown(e)]
     for row, entry in zip(mapping, expected, strict=True):

@@ -11,6 +11,7 @@ _PACKAGES = {
     "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils",
     "chromium": "chromium",
+    "chattr": "e2fsprogs",
     "qemu-storage-daemon": "qemu-system-common (Debian, Ubuntu) or qemu-img (Fedora)",
 }
 
