@@ -46,7 +46,8 @@ def main() -> int:
         run.apply(progress=clock.told("undo file", "writing"))
         clock.end("writing")
         run.verify(tick=clock.told("reading back", "checking again"))
-        clock.end("checking again")
+        # A large image of which only refcounts and flags changed is not walked once more.
+        clock.end("checking again" if "reading back" in clock.seconds else "reading back")
     print(json.dumps(clock.seconds))
     return 0
 

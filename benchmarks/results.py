@@ -81,10 +81,11 @@ _REPAIR_WORDS = """\
 ## Where the time of a repair goes
 
 Milliseconds on the clock. *start* is as above, with opening and locking the image; *check* finds
-what is to be mended; *planning* works out refcounts and COPIED flags; *undo file* writes all old
-bytes down, syncs, and compares the image with the plan once more; *writing* changes the image and
-syncs; *reading back* compares what is then on the disk with the plan; *checking again* is a whole
-check of the image as it now is."""
+what is to be mended; *planning* works out refcounts and COPIED flags; *undo file* writes down
+what changes, syncs, and compares the image with the plan once more; *writing* changes the image and
+syncs; *reading back* compares what is then on the disk with the plan, and all refcounts with the
+references that the check counted; *checking again*, where more is to be looked at, is a whole check
+of the image as it now is."""
 
 _CURVE_WORDS = f"""\
 ## As disks grow

@@ -22,4 +22,6 @@ def interrupt(path: Path, request: WriteRequest, writes: int) -> None:
             journal.close()
             for step in [step for step in plan.steps if isinstance(step, Write)][:writes]:
                 file.seek(step.offset)
-                file.write(step.new.read())
+                there = file.read(step.length)
+                file.seek(step.offset)
+                file.write(step.new.over(there))

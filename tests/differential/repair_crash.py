@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Step, Write
 from tests.corpus.layout import COMPRESSED, COPIED, OFFSET_MASK
 from tests.differential.repair_tables import Held, Tables, Tree, Unreadable
+from tests.support.whole_writes import in_full
 
 ALL_SUBSETS_UP_TO = 6
 SECTOR = 512
@@ -30,7 +31,8 @@ def apply_steps(disk: bytearray, steps: Iterable[Step]) -> None:
         if isinstance(step, Write):
             if len(disk) < step.end:
                 disk.extend(bytes(step.end - len(disk)))
-            disk[step.offset : step.end] = step.new.read()
+            there = bytes(disk[step.offset : step.end])
+            disk[step.offset : step.end] = step.new.over(there)
         elif isinstance(step, Resize):
             del disk[step.new :]
             disk.extend(bytes(step.new - len(disk)))
@@ -55,7 +57,8 @@ def crashed(original: bytes, plan: Plan, rng: random.Random, most: int) -> Itera
     stage is one in which the steps behind are among those lost.
     """
     disk = bytearray(original)
-    for stage in stages(plan):
+    # What reaches the disk are sectors as the program saw them, not words.
+    for stage in stages(in_full(plan, original)):
         pieces = [piece for step in stage for piece in sectors(step)]
         torn = subsets(pieces, rng, max(3, most // 4)) if len(pieces) > len(stage) else ()
         for kept in (*subsets(stage, rng, most), *torn):

@@ -10,5 +10,5 @@ from qcow2_dump.plan import spool
 @pytest.fixture(scope="module", autouse=True)
 def words_of_little() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(spool, "_SHORTEST_PATCHED", spool.WORD)
+        patched.setattr(spool, "_SHORTEST_IN_PLACE", 8)
         yield

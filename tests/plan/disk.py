@@ -118,9 +118,7 @@ def make_plan(content: bytes, changes: list[tuple[int, bytes] | int | None]) -> 
         elif change is not None:
             offset, data = change
             old, new = bytes(held[offset : offset + len(data)]), data
-            before = plan.spool.put(old)
-            after = plan.spool.put_over(before, old, new)
-            step = Write(offset, before, after, PLAIN, "because", 1)
+            step = Write(offset, *plan.spool.put_change(old, new), PLAIN, "because", 1)
             put(held, offset, data)
         plan.steps.append(step)
     return plan
@@ -131,7 +129,8 @@ def result_of(plan: Plan, content: bytes) -> bytes:
     held = bytearray(content)
     for step in plan.steps:
         if isinstance(step, Write):
-            put(held, step.offset, step.new.read())
+            there = bytes(held[step.offset : step.end])
+            put(held, step.offset, bytes(step.new.over(there)))
         elif isinstance(step, Resize):
             cut(held, step.new)
     return bytes(held)

@@ -76,7 +76,7 @@ def test_a_stale_plan_changes_nothing(tmp_path: Path) -> None:
     changed = bytearray(CONTENT)
     changed[1500] ^= 1
     disk = Disk(changed)
-    with pytest.raises(StalePlanError, match="0x258 are no longer"):
+    with pytest.raises(StalePlanError, match="0x5dc are no longer"):
         apply_plan(plan, disk, journal_of(tmp_path, plan, CONTENT), digest)
     assert disk.log == []
     assert list(tmp_path.iterdir()) == []
@@ -273,6 +273,41 @@ def test_an_image_that_changes_meanwhile_is_left_as_it_was(tmp_path: Path) -> No
     with pytest.raises(StalePlanError):
         apply_plan(plan, disk, None)
     assert disk.content[:3000] == CONTENT.ljust(4096, b"\0")[:3000]
+
+
+def test_what_lies_around_words_that_change_is_looked_at_first() -> None:
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+    plan = make_plan(CONTENT, [(0, bytes(new))])
+    assert next(plan.writes()).new.in_place
+    for place in (101, 1000):
+        disk = Disk(CONTENT)
+        disk.content[place] ^= 1
+        with pytest.raises(StalePlanError):
+            apply_plan(plan, disk, None)
+        assert disk.log == []
+
+
+def test_what_changes_around_words_at_the_last_moment_stays_changed() -> None:
+    """Somebody who ignores locks: a word is written, not what was around it long ago."""
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+
+    class Meddled(Disk):
+        """The second reading of the place is the one before it is written."""
+
+        reads = 0
+
+        def read_at(self, offset: int, buffer: memoryview) -> int:
+            self.reads += 1
+            if self.reads == 2:
+                self.content[1000] ^= 1
+            return super().read_at(offset, buffer)
+
+    disk = Meddled(CONTENT)
+    apply_plan(make_plan(CONTENT, [(0, bytes(new))]), disk, None)
+    new[1000] ^= 1
+    assert disk.content == new
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

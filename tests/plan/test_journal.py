@@ -27,6 +27,7 @@ from qcow2_dump.plan.undo_files import find_undo_files
 from qcow2_dump.plan.undo_format import PIECE, UndoState
 from tests.plan.disk import Disk, digest, make_plan, result_of
 from tests.plan.plans import images_and_plans
+from tests.support.whole_writes import carried_out, in_full
 
 CONTENT = bytes(range(256)) * 8
 CHANGES: list[tuple[int, bytes] | int | None] = [4096, None, (0, b"first"), None, (9, bytes(700))]
@@ -123,7 +124,11 @@ def test_the_plan_comes_back(tmp_path: Path, case: tuple[bytes, Plan]) -> None:
     with closing(open_journal(path)) as journal, closing(journal.plan()) as read:
         assert (read.title, read.size, read.new_size) == (plan.title, plan.size, plan.new_size)
         assert len(read.steps) == len(plan.steps)
-        for step, other in zip(read.steps, plan.steps, strict=True):
+        kinds = [step.new.in_place for step in plan.writes()]
+        assert [step.new.in_place for step in read.writes()] == kinds
+        whole, given = in_full(read, content), in_full(plan, content)
+        assert carried_out(read, content) == carried_out(plan, content)
+        for step, other in zip(whole.steps, given.steps, strict=True):
             if isinstance(step, Write):
                 assert isinstance(other, Write)
                 assert (step.offset, step.old.read()) == (other.offset, other.old.read())
@@ -459,7 +464,7 @@ class Unsummed:
 
     @staticmethod
     def unpack(packed: bytes) -> tuple[int, ...]:
-        return (*struct.unpack(">BBHHHIIQQQQQQI", packed)[:-1], 0)
+        return (*struct.unpack(">BBHHHIIIIQQQQQQI", packed)[:-1], 0)
 
 
 def sealed(whole: bytes, head: undo_format.Head) -> bytes:

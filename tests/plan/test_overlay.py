@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.errors import SourceError
+from qcow2_dump.plan import overlay as overlay_module
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Blob, Spool
@@ -56,14 +57,29 @@ def changed(content: bytes, changes: list[Change]) -> tuple[OverlaySource, bytea
         elif change[1]:
             offset, data = change
             old = overlay.read(offset, len(data))
-            overlay.put(offset, spool.put_over(spool.put(old), old, data))
+            overlay.put(offset, spool.put_change(old, data)[1])
             put(plain, offset, data)
+        else:
+            # A few words of what is there, wherever that came from.
+            offset = change[0]
+            old = overlay.read(offset, max(0, min(512, overlay.size - offset) // 8 * 8))
+            data = bytes(byte ^ 0x55 if at % 200 == 9 else byte for at, byte in enumerate(old))
+            overlay.put(offset, spool.put_change(old, data)[1])
+            put(plain, offset if data else 0, data)
     return overlay, plain
 
 
 CONTENTS = st.lists(st.sampled_from([bytes(BLOCK), b"k" * BLOCK, b"m" * 100]), max_size=12).map(
     b"".join
 )
+
+
+@pytest.fixture(params=[1, 8], autouse=True, scope="module")
+def patches(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What was laid over each other is made one, early and late."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(overlay_module, "_MOST_PATCHES", request.param)
+        yield
 
 
 @settings(max_examples=150)

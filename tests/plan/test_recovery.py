@@ -188,6 +188,29 @@ CHANGES: list[tuple[int, bytes] | int | None] = [
 ]
 
 
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("place", [101, 1000, 1905])
+def test_what_was_changed_since_around_words_is_noticed(
+    tmp_path: Path, place: int, *, done: bool
+) -> None:
+    """Also where the digest of the image does not see it."""
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+    plan = make_plan(CONTENT, [(0, bytes(new))])
+    assert next(plan.writes()).new.in_place
+    path = tmp_path / NAME
+    create_journal(path, plan, state_before="blind", tool_version="1").close()
+    left = bytearray(new if done else CONTENT)
+    left[place] ^= 1
+    disk = Disk(left)
+    with (
+        closing(open_journal(find_undo_files(path)[0])) as journal,
+        pytest.raises(JournalError, match="changed since"),
+    ):
+        examine(journal, disk, lambda _source: "blind")
+    assert disk.log == []
+
+
 @pytest.mark.parametrize("place", [1, 601, 1599, 3010])
 def test_an_image_that_was_changed_since_is_not_touched(tmp_path: Path, place: int) -> None:
     plan = make_plan(CONTENT, CHANGES)

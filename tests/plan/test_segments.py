@@ -44,6 +44,15 @@ def test_too_many_in_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert not are_too_tangled([])
 
 
+def test_too_many_versions_of_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_VERSIONS", 5)
+    for often, apart in ((5, 0), (9, 10)):
+        often_there = make_plan(bytes(200), [(at * apart, b"x" * 10) for at in range(often)])
+        assert not are_too_tangled(often_there.steps)
+    assert are_too_tangled(make_plan(bytes(100), [(0, b"xyz")] * 6).steps)
+    assert are_too_tangled(make_plan(bytes(100), [(at, b"x" * 20) for at in range(6)]).steps)
+
+
 @given(WRITES)
 @example([(1, b""), (0, b"xxx")])
 def test_it_is_known_beforehand_how_often_steps_are_looked_at(

@@ -1,4 +1,4 @@
-"""Bytes put aside: whole, or as what they differ in from others."""
+"""Bytes put aside: whole, or as the words that change in their place."""
 
 import os
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.plan import spool as spool_module
+from qcow2_dump.plan.patches import unpack_words
 from qcow2_dump.plan.spool import Blob, Spool, differing_words
 
 LENGTH = 4096
@@ -24,99 +25,128 @@ def changed(data: bytes, places: list[int]) -> bytes:
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([bytes(LENGTH), os.urandom(LENGTH), bytes(LENGTH - 3)]),
-    st.lists(st.lists(st.integers(0, LENGTH - 1), max_size=90), min_size=1, max_size=6),
+    st.lists(st.lists(st.integers(0, LENGTH - 1), max_size=90), min_size=1, max_size=14),
     st.data(),
 )
-def test_what_differs_little_is_read_as_it_was_put(
+def test_a_change_is_read_as_it_was_put(
     first: bytes, versions: list[list[int]], data: st.DataObject
 ) -> None:
-    """Each over the one before, read and cut anywhere."""
+    """Each over the one before, read and cut anywhere; all of them over the first, likewise."""
     spool = Spool()
-    held, blob = first, spool.put(first)
+    held, all_of_them = first, spool.put(first)
     for places in versions:
         new = changed(held, places)
-        over = spool.put_over(blob, held, new)
-        assert over.length == len(new)
-        assert over.read() == new
+        before, after = spool.put_change(held, new)
+        assert before.length == after.length == len(new)
+        assert before.in_place == after.in_place
+        assert (bytes(before.over(held)), bytes(after.over(held))) == (held, new)
+        assert bytes(before.over(new)) == held
+        assert before.is_held(held)
+        assert after.is_held(new)
+        all_of_them = all_of_them.under(after) if after.in_place else after
         start = data.draw(st.integers(0, len(new)))
         length = data.draw(st.integers(0, len(new) - start))
-        part = over.cut(start, length)
         within = data.draw(st.integers(0, length))
-        assert part.read() == over.read(start, length) == new[start : start + length]
-        assert part.read(within) == new[start + within : start + length]
-        assert part.cut(within, length - within).read() == part.read(within)
-        filled = bytearray(b"\xee" * (length - within + 2))
-        part.read_into(within, memoryview(filled)[1:-1])
-        assert filled == b"\xee" + part.read(within) + b"\xee"
-        below = blob.cut(start, length)
-        assert part.read_over(below, held[start : start + length]) == part.read()
-        words = part.words_over(below)
-        if words is not None:
-            was, will = (np.frombuffer(part.read(), "<u8"), np.frombuffer(below.read(), "<u8"))
-            assert set(np.flatnonzero(was != will)) <= set(words[0].tolist())
-            assert words[1].tolist() == was[words[0]].tolist()
-            packed = words[0].astype("<u4").tobytes() + words[1].tobytes()
-            assert part.packed_over(below) == (len(words[0]), packed)
-        else:
-            assert part.packed_over(below) is None
-        held, blob = new, over
+        merged = all_of_them.merged() if all_of_them.patches else all_of_them
+        for whole, below in ((after, held), (all_of_them, held), (merged, new)):
+            part, there = whole.cut(start, length), below[start : start + length]
+            assert bytes(part.over(there)) == new[start : start + length]
+            end = part.cut(within, length - within)
+            assert bytes(end.over(there[within:])) == bytes(part.over(there[within:], within))
+            filled = bytearray(b"\xee" + there[within:] + b"\xee")
+            part.lay_over(within, memoryview(filled)[1:-1])
+            assert filled == b"\xee" + new[start + within : start + length] + b"\xee"
+        assert all_of_them.read() == new
+        held = new
     spool.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, LENGTH - 1), min_size=1, max_size=60), st.integers(0, LENGTH - 1))
+def test_bytes_in_place_know_what_they_were_made_for(places: list[int], at: int) -> None:
+    """Whatever byte differs is seen; that of a word that changes also without a checksum."""
+    spool = Spool()
+    old = os.urandom(LENGTH)
+    new = changed(old, places)
+    before, after = spool.put_change(old, new)
+    other = changed(old, [at])
+    assert not before.is_held(other)
+    assert not after.is_held(changed(new, [at]))
+    word = at // 8 * 8
+    in_words = old[word : word + 8] != new[word : word + 8]
+    if before.in_place:
+        assert before.cut(0, LENGTH - 8).checksum is None
+        assert bytes(after.swapped(old) or b"") == new
+        assert (after.swapped(other) is None) == in_words
+        back = before.swapped(changed(new, [at]))
+        assert (back is None) == in_words
+        assert in_words or bytes(back or b"") == other
 
 
 def test_a_few_words_take_little_room() -> None:
     spool = Spool()
     old = os.urandom(1 << 16)
-    base = spool.put(old)
     new = changed(old, [0, 1, 30_000, 65_535])
-    over = spool.put_over(base, old, new)
-    assert over.patches[0].words == 3
-    found = over.words_over(base)
-    assert found is not None
-    assert found[0].tolist() == differing_words(old, new).tolist() == [0, 3750, 8191]
-    assert spool.put_over(base, old, old) is base
-    assert spool.put_over(base, old, bytes(1 << 16)).is_zeros
-    assert over.words_over(spool.put(old)) is None
+    before, after = spool.put_change(old, new)
+    assert after.in_place
+    numbers, was, will = unpack_words(after.packed_words()[1])
+    assert numbers.tolist() == differing_words(old, new).tolist() == [0, 3750, 8191]
+    words = [np.frombuffer(data, "<u8")[numbers].tolist() for data in (old, new)]
+    assert [was.tolist(), will.tolist()] == words
+    numbers, was, will = unpack_words(before.packed_words()[1])
+    assert [will.tolist(), was.tolist()] == words
+    assert before.packed_words()[0] == after.packed_words()[0] == 3
+    assert spool.put(b"behind").position == 3 * (4 + 8 + 8)
+    with pytest.raises(ValueError, match="only some"):
+        after.read()
 
 
-def test_what_differs_much_or_often_is_kept_whole() -> None:
+def test_words_that_do_not_differ_may_be_among_them() -> None:
     spool = Spool()
-    old = os.urandom(4096)
-    base = spool.put(old)
-    other = os.urandom(4096)
-    assert spool.put_over(base, old, other).patches == ()
-    held, blob = old, base
-    for number in range(20):
-        new = changed(held, [8 * number])
-        blob, held = spool.put_over(blob, held, new), new
-        assert len(blob.patches) <= 4
-        assert blob.read() == new
+    old = os.urandom(LENGTH)
+    new = changed(old, [80])
+    before, after = spool.put_change(old, new, np.array([9, 10, 11]))
+    assert after.packed_words()[0] == 3
+    assert (bytes(before.over(new)), bytes(after.over(old))) == (old, new)
 
 
-def test_what_is_short_is_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "_SHORTEST_PATCHED", 4096)
+@pytest.mark.parametrize(
+    ("length", "differing", "in_place"),
+    [
+        (4096, 128, True),
+        (4096, 129, False),
+        (4096, 0, False),
+        (4088, 1, False),
+        (4097, 1, False),
+        (2 << 20, 1, True),
+        ((2 << 20) + 8, 1, False),
+    ],
+)
+def test_what_is_kept_whole(
+    monkeypatch: pytest.MonkeyPatch, length: int, differing: int, in_place: bool
+) -> None:
+    """What is short, too long, not whole words or differs much."""
+    monkeypatch.setattr(spool_module, "_SHORTEST_IN_PLACE", 4096)
     spool = Spool()
-    for length, patches in ((4088, 0), (4096, 1)):
-        old = os.urandom(length)
-        new = changed(old, [80])
-        base = spool.put(old)
-        at = np.array([10])
-        words = np.frombuffer(new, "<u8")[at]
-        for over in (
-            spool.put_over(base, old, new),
-            spool.put_words(base, at, words),
-            spool.put_words(base, at, words, old),
-        ):
-            assert len(over.patches) == patches
-            assert over.read() == new
+    old = os.urandom(length)
+    new = changed(old, [8 * word for word in range(differing)])
+    before, after = spool.put_change(old, new)
+    assert before.in_place is after.in_place is in_place
+    if not in_place:
+        assert (before.read(), after.read()) == (old, new)
+        assert before.checksum is None
 
 
 def test_what_lies_over_zeros_is_not_zeros() -> None:
     spool = Spool()
     zeros = Blob.zeros(4096)
-    over = spool.put_over(zeros, bytes(4096), changed(bytes(4096), [9]))
+    _, after = spool.put_change(bytes(4096), changed(bytes(4096), [9]))
+    over = zeros.under(after)
     assert zeros.is_zeros
+    assert not after.is_zeros
     assert not over.is_zeros
     assert over.read() == changed(bytes(4096), [9])
+    assert spool.put(bytes(700)).is_zeros
 
 
 def test_what_no_longer_fits_the_memory_is_all_still_there(
@@ -128,4 +158,8 @@ def test_what_no_longer_fits_the_memory_is_all_still_there(
     blobs = [spool.put(part) for part in parts]
     assert [blob.read() for blob in blobs] == parts
     assert blobs[4].cut(10, 20).read(5, 100) == parts[4][15:30]
+    buffer = bytearray(100)
+    for blob, part in zip(blobs, parts, strict=True):
+        blob.lay_over(7, memoryview(buffer))
+        assert buffer == part[7:107]
     spool.close()

@@ -3,22 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from qcow2_dump.plan.model import Plan, Resize, Write
+from qcow2_dump.plan.model import Plan
+from tests.support.whole_writes import carried_out
 
 
 def carry_out(path: Path, plan: Plan, steps: int | None = None) -> None:
     """Do the first ``steps`` of a plan (all by default), holding each write to its old bytes."""
-    data = bytearray(path.read_bytes())
-    for step in plan.steps[:steps]:
-        if isinstance(step, Resize):
-            assert len(data) == step.old
-            data = data[: step.new].ljust(step.new, b"\0")
-        elif isinstance(step, Write):
-            held = bytes(data[step.offset : step.end]).ljust(step.length, b"\0")
-            assert held == step.old.read()
-            assert step.end <= len(data)
-            data[step.offset : step.end] = step.new.read()
-    path.write_bytes(data)
+    part = Plan(plan.title, plan.size, plan.steps[:steps], plan.spool)
+    path.write_bytes(carried_out(part, path.read_bytes()))
 
 
 def prefixes(path: Path, plan: Plan) -> Iterator[int]:

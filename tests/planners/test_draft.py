@@ -1,19 +1,31 @@
 """Drafts: whatever is put into them, the plan does exactly that, in the order of the stages."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcow2_dump.plan import spool
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Write
 from qcow2_dump.planners.draft import Draft, Stage, Words
 from qcow2_dump.storage.memory import MemorySource
+from tests.support.whole_writes import carried_out, in_full
 
 SECTOR = 512
 UNIT_BITS = (0, 1, 4, 8, 16, 64)
+
+
+@pytest.fixture(params=[8, 4096], ids=["words", "bytes"], autouse=True, scope="module")
+def kept(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Changes of a few words are kept as such, however little there is around them, and not."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spool, "_SHORTEST_IN_PLACE", request.param)
+        yield
 
 
 @dataclass
@@ -89,20 +101,6 @@ def expected(content: bytes, changes: list[Put], size: int) -> bytes:
     return bytes(held)
 
 
-def carried_out(plan: Plan, content: bytes) -> bytes:
-    """What a plan makes of a file, step by step."""
-    held = bytearray(content)
-    for step in plan.steps:
-        if isinstance(step, Resize):
-            assert step.old == len(held) < step.new
-            held += bytes(step.new - len(held))
-        elif isinstance(step, Write):
-            assert step.end <= len(held)
-            assert held[step.offset : step.end] == step.old.read()
-            held[step.offset : step.end] = step.new.read()
-    return bytes(held)
-
-
 def units_changed(bits: int, old: bytes, new: bytes) -> int:
     if old == new or bits == 0:
         return int(old != new)
@@ -140,7 +138,7 @@ def test_each_write_is_as_short_as_sectors_allow_and_says_what_it_is(
     draft, plan = made(content, changes, size)
     expected(content, changes, size)
     of_reason = {put.reason: put for put in changes}
-    for write in plan.writes():
+    for write in in_full(plan, content).writes():
         put = of_reason[write.reason]
         old, new = write.old.read(), write.new.read()
         first_cut = (write.offset // SECTOR + 1) * SECTOR - write.offset
@@ -222,18 +220,50 @@ def test_words_are_put_as_their_bytes_are(
     one.put_words(Stage.SWITCH, 1024, old, new, what, "why")
     mask = (old ^ new).astype(">u8").tobytes()
     other.put(Stage.SWITCH, 1024, new.astype(">u8").tobytes(), what, "why", mask=mask)
-    assert shown(one.build()) == shown(other.build())
+    assert shown(one.build(), content) == shown(other.build(), content)
     assert one.overlay.read(0, 4096) == other.overlay.read(0, 4096)
     for draft in (one, other):
         draft.close()
 
 
-def shown(plan: Plan) -> list[object]:
+def shown(plan: Plan, content: bytes) -> list[object]:
     """The writes of a plan, with their bytes."""
     return [
         (write.offset, write.old.read(), write.new.read(), write.field, write.reason, write.count)
-        for write in plan.writes()
+        for write in in_full(plan, content).writes()
     ]
+
+
+def test_of_bytes_without_units_all_are_put_aside() -> None:
+    """Whoever shows the change has no other way to them."""
+    content = bytes(8192)
+    new = content[:9] + b"few" + content[12:6000] + b"others" + content[6006:]
+    draft, plan = made(content, [Put(Stage.NEW, 0, new, None, 0, "4.0")], 0)
+    (write,) = plan.writes()
+    assert (write.old.read(), write.new.read()) == (bytes(6144), new[:6144])
+    draft.close()
+
+
+@pytest.mark.parametrize("unit_bits", [64, 128])
+def test_an_entry_of_two_words_is_told_whole(unit_bits: int) -> None:
+    """Who shows the change has both of its words, also the one that stays."""
+    content = bytes(range(1, 129)) * 64
+    draft, _ = made(content, [], 0)
+    old = np.frombuffer(content, ">u8").astype(np.uint64)
+    new = old.copy()
+    for at in (1, 130, 131, 1023):
+        new[at] ^= np.uint64(1 << 63)
+    draft.put_words(Stage.SWITCH, 0, old, new, Field("l2", 0, unit_bits), "5.0")
+    plan = draft.build()
+    (write,) = plan.writes()
+    assert carried_out(plan, content) == new.astype(">u8").tobytes()
+    if write.new.in_place:
+        same = bytes(len(content))
+        known = np.frombuffer(bytes(write.old.over(same)), ">u8")
+        words = [1, 130, 131, 1023] if unit_bits == 64 else [0, 1, 130, 131, 1022, 1023]
+        assert np.flatnonzero(known).tolist() == words
+        assert (known[words] == old[words]).all()
+    draft.close()
 
 
 def test_what_was_put_twice_is_what_both_make_of_it() -> None:

@@ -83,7 +83,8 @@ class BitSet:
         """Which of some indices are in the set: bool[n]."""
         if self._filled is None:
             return np.zeros(len(indices), dtype=np.bool_)
-        held = self._filled.take(indices >> 3)
+        # Among so many bytes twice as fast as `take`.
+        held = self._filled[indices >> 3]
         # Of each index only the lowest byte matters, and bytes are quicker.
         low = indices.astype(np.uint8)
         low &= 7

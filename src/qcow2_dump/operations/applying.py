@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from qcow2_dump.checks.checker import Checker
+from qcow2_dump.checks.recount import recount
 from qcow2_dump.checks.result import CheckResult
-from qcow2_dump.errors import RequestError, SourceError
+from qcow2_dump.errors import RequestError
 from qcow2_dump.events import ChangeMade
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.resolver import LookForFiles, NeverLook, Resolver
@@ -29,7 +30,7 @@ from qcow2_dump.operations.write_requests import (
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import Journal, create_journal
 from qcow2_dump.plan.model import Plan
-from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.read_back import read_back
 from qcow2_dump.storage.file import FileSource
 from qcow2_dump.storage.writable import WritableFile
 
@@ -45,10 +46,6 @@ Progress = Callable[[int, int], None]
 
 Unfound = Callable[[str], None]
 """Told the path of an undo file that no later run finds by itself, before anything is written."""
-
-_PIECE = 1 << 20
-# What the system holds of a file it forgets in pages of its own, which are no larger.
-_WINDOW = 16 << 20
 
 
 class OpenedFile:
@@ -80,30 +77,8 @@ class OpenedFile:
         return Image(self.source, resolver)
 
     def read_back(self, plan: Plan) -> None:
-        """Compare what a plan wrote with what is there, on the disk. Raises SourceError."""
-        wanted = OverlaySource(self.source, plan)
-        # Made once: the system maps large arrays anew each time, which takes longer than to read.
-        expected, found = bytearray(_PIECE), bytearray(_PIECE)
-        forgotten = 0
-        for start, end in wanted.written():
-            for offset in (start, *range((start // _PIECE + 1) * _PIECE, end, _PIECE)):
-                if offset >= forgotten:
-                    # What is read shall come from the disk and not from memory.
-                    self.source.forget(offset // _WINDOW * _WINDOW, _WINDOW)
-                    forgotten = (offset // _WINDOW + 1) * _WINDOW
-                length = min((offset // _PIECE + 1) * _PIECE, end) - offset
-                wanted.read_into(offset, memoryview(expected)[:length])
-                self.source.read_into(offset, memoryview(found)[:length])
-                if _differ(expected, found, length):
-                    reason = f"what was written at {offset:#x} reads differently"
-                    raise SourceError(None, reason, self.source.name)
-
-
-def _differ(one: bytearray, other: bytearray, length: int) -> bool:
-    """Whether the first bytes of two arrays differ; of all of them no copies are made."""
-    if length == len(one):
-        return one != other
-    return one[:length] != other[:length]
+        """Look whether what a plan wrote is there, on the disk. Raises SourceError."""
+        read_back(plan, self.source)
 
 
 def carry_out(
@@ -170,8 +145,10 @@ class ChangeRun:
     def verify(self, *, tick: "Tick | None" = None) -> CheckResult | None:
         """Read back what was written, and look at the image as it now is.
 
-        Returns the check of it, None for a change of which nothing was foretold. Raises
-        SourceError when something reads differently.
+        Where nothing but refcounts and COPIED flags was changed in an image that takes long to
+        walk, its refcounts are compared with the references counted before. Returns the check,
+        None for a change of which nothing was foretold. Raises SourceError when something reads
+        differently.
         """
         proposal = self.proposal
         self._file.read_back(proposal.plan)
@@ -181,7 +158,14 @@ class ChangeRun:
         if self.image is None or not foretold:
             return None
         recall(self.image)
-        checker = Checker(self.image, deep=getattr(self.request, "deep", False))
+        if proposal.counted is not None and proposal.before is not None:
+            known = recount(self.image, proposal.counted, proposal.before)
+            if known is not None:
+                return known
+        return self._check(self.image, tick)
+
+    def _check(self, image: Image, tick: "Tick | None") -> CheckResult:
+        checker = Checker(image, deep=getattr(self.request, "deep", False))
         for step in checker.run():
             if tick is not None:
                 tick(step.stage, min(step.done, step.total), step.total)

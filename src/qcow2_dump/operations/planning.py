@@ -84,9 +84,7 @@ def _repair(
         drop_snapshots=request.drop_snapshots,
         deep=request.deep,
     )
-    # Who is shown the plan wants to know what comes of it; who agreed beforehand can wait for it.
-    shown = request.options.dry_run or not request.options.yes
-    return plan_repair(image, choice, can_grow=can_grow, predict=shown, tick=tick)
+    return plan_repair(image, choice, can_grow=can_grow, tick=tick)
 
 
 def _snapshot(

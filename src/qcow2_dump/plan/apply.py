@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 
 from qcow2_dump.errors import JournalError, StalePlanError, UnsafePlanError
+from qcow2_dump.plan.comparing import first_difference
 from qcow2_dump.plan.journal import Digest, Journal
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
@@ -91,9 +92,7 @@ def check_plan(plan: Plan, source: Readable) -> None:
             if step.end > running.size or step.old.length != step.length or step.offset < 0:
                 raise UnsafePlanError(f"a write at offset {step.offset:#x} does not fit the file")
             over = running.stretches(step.offset, step.end)
-            # What the plan has put there itself is known without looking.
-            if over != [(step.offset, step.old)]:
-                _check_old(step, running if over or resized else source)
+            _check_old(step, running if over or resized else source)
             running.put(step.offset, step.new)
 
 
@@ -134,25 +133,31 @@ def _do(step: Step, target: Target) -> None:
         target.sync()
         target.resize(step.new)
         target.sync()
+    elif step.new.in_place:
+        _change_words(step, target)
     else:
-        expected = _check_old(step, target)
-        if step.length <= _PIECE:
-            target.write_at(step.offset, step.new.read_over(step.old, expected))
-            return
+        _check_old(step, target)
         for start in range(0, step.length, _PIECE):
             target.write_at(step.offset + start, step.new.read(start, _PIECE))
 
 
-def _check_old(write: Write, source: Readable) -> bytes:
-    """Compare what is there with what the plan expects; returns the last piece of it."""
-    expected = b""
-    for start in range(0, write.length, _PIECE):
-        expected = write.old.read(start, _PIECE)
-        if source.read(write.offset + start, len(expected)) != expected:
-            raise StalePlanError(
-                f"the bytes at offset {write.offset + start:#x} are no longer those of the plan"
-            )
-    return expected
+def _change_words(write: Write, target: Target) -> None:
+    """Write a few words. What lies around them was looked at before, and stays as it is."""
+    changed = write.new.swapped(target.read(write.offset, write.length))
+    if changed is None:
+        raise _stale(write.offset)
+    target.write_at(write.offset, changed)
+
+
+def _check_old(write: Write, source: Readable) -> None:
+    """Compare what is there with what the plan expects. Raises StalePlanError."""
+    differs = first_difference(write.old, write.offset, source)
+    if differs is not None:
+        raise _stale(differs)
+
+
+def _stale(offset: int) -> StalePlanError:
+    return StalePlanError(f"the bytes at offset {offset:#x} are no longer those of the plan")
 
 
 def _check_resize(step: Resize, running: OverlaySource, *, can_grow: bool) -> None:
@@ -171,9 +176,9 @@ def _bring(target: Target, write: Write, *, back: bool) -> None:
     """Have the old or the new bytes of a write in their place."""
     wanted_bytes = write.old if back else write.new
     for start in range(0, write.length, _PIECE):
-        wanted = wanted_bytes.read(start, _PIECE)
         at = write.offset + start
-        held = target.read(at, len(wanted))
+        held = target.read(at, min(_PIECE, write.length - start))
+        wanted = wanted_bytes.over(held, start)
         if held == wanted:
             continue
         low = 0

@@ -96,6 +96,8 @@ class Journal:
         try:
             with telling("the undo file cannot be read", self.path):
                 steps = list(self._steps(spool))
+            if are_too_tangled(steps):
+                raise self._refused("altered: no plan has so many writes of the same place")
             plan = Plan(self.metadata.title, self.metadata.size_before, steps, spool)
             if plan.new_size != self.metadata.size_after:
                 raise self._refused("altered: its steps and its metadata disagree")

@@ -38,7 +38,8 @@ class Field:
 class Write:
     """Replace the bytes ``old`` at a file offset by ``new``, of the same length.
 
-    Past the end of the file the old bytes are zeros. ``reason`` is a code that says why, and
+    Past the end of the file the old bytes are zeros. Where few words change, both are bytes in
+    place: the rest is neither put aside nor changed. ``reason`` is a code that says why, and
     ``count`` how many units of ``field`` change.
     """
 

@@ -10,6 +10,9 @@ from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["OverlaySource"]
 
+# What was laid over each other so often becomes one: each reading lays over all of them anew.
+_MOST_PATCHES = 8
+
 
 class OverlaySource(ByteSource):
     """Another source under a growing layer of writes; nothing is ever written to it.
@@ -39,22 +42,21 @@ class OverlaySource(ByteSource):
 
     def put(self, offset: int, blob: Blob) -> None:
         """Lay some bytes over those at an offset; the source grows to hold them."""
-        end = offset + blob.length
         if not blob.length:
             return
-        first, last, kept = self._cut(offset, end)
-        if kept:
-            kept.append((offset, blob))
-            kept.sort(key=lambda stretch: stretch[0])
-            self._starts[first:last] = [start for start, _ in kept]
-            self._blobs[first:last] = [held for _, held in kept]
-        elif first == last:
-            self._starts.insert(first, offset)
-            self._blobs.insert(first, blob)
-        else:
-            self._starts[first:last] = [offset]
-            self._blobs[first:last] = [blob]
+        end = offset + blob.length
         self.size = max(self.size, end)
+        if not self._starts or self._starts[-1] + self._blobs[-1].length <= offset:
+            # Nearly all writes come in the order of the file.
+            self._starts.append(offset)
+            self._blobs.append(blob)
+            return
+        first, last, kept = self._cut(offset, end)
+        added = self._in_place(offset, blob) if blob.in_place else [(offset, blob)]
+        if kept:
+            added = sorted(kept + added, key=lambda stretch: stretch[0])
+        self._starts[first:last] = [start for start, _ in added]
+        self._blobs[first:last] = [held for _, held in added]
 
     def resize(self, size: int) -> None:
         """Cut the source off, or let it grow by zeros."""
@@ -83,10 +85,10 @@ class OverlaySource(ByteSource):
             (start, blob, max(start, offset), min(start + blob.length, end))
             for start, blob in touching
         ]
-        if sum(high - low for _, _, low, high in parts) < length:
+        if sum(high - low for _, blob, low, high in parts if not blob.in_place) < length:
             self._read_below(offset, buffer[:length])
         for start, blob, low, high in parts:
-            blob.read_into(low - start, buffer[low - offset : high - offset])
+            blob.lay_over(low - start, buffer[low - offset : high - offset])
         return length
 
     def _read_below(self, offset: int, buffer: memoryview) -> None:
@@ -96,18 +98,6 @@ class OverlaySource(ByteSource):
             self.inner.read_into(offset, buffer[:below])
         if below < len(buffer):
             buffer[below:] = bytes(len(buffer) - below)
-
-    def written(self) -> Iterator[tuple[int, int]]:
-        """Where writes lie: byte ranges, ascending, that do not even touch."""
-        low = high = 0
-        for start, blob in zip(self._starts, self._blobs, strict=True):
-            if start > high:
-                if low < high:
-                    yield low, high
-                low = start
-            high = start + blob.length
-        if low < high:
-            yield low, high
 
     def stretches(self, start: int, end: int) -> list[tuple[int, Blob]]:
         """The disjoint writes that touch a range: their offsets, ascending, and their bytes."""
@@ -156,6 +146,24 @@ class OverlaySource(ByteSource):
         while following is not None:
             yield following
             following = next(written, None)
+
+    def _in_place(self, offset: int, blob: Blob) -> list[tuple[int, Blob]]:
+        """What bytes in place become with what was put there before: stretches, ascending."""
+        end = offset + blob.length
+        found: list[tuple[int, Blob]] = []
+        reached = offset
+        for start, held in self.stretches(offset, end):
+            low, high = max(start, offset), min(start + held.length, end)
+            if reached < low:
+                found.append((reached, blob.cut(reached - offset, low - reached)))
+            below = held.cut(low - start, high - low)
+            if len(below.patches) >= _MOST_PATCHES:
+                below = below.merged()
+            found.append((low, below.under(blob.cut(low - offset, high - low))))
+            reached = high
+        if reached < end:
+            found.append((reached, blob.cut(reached - offset, end - reached)))
+        return found
 
     def _is_touched(self, offset: int, length: int) -> bool:
         first, last = self._touched(offset, offset + length)

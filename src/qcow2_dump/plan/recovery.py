@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qcow2_dump.errors import JournalError
-from qcow2_dump.plan.apply import redo, take_back
+from qcow2_dump.errors import JournalError, PlanError
+from qcow2_dump.plan.apply import check_plan, redo, take_back
 from qcow2_dump.plan.journal import Digest, Journal
 from qcow2_dump.plan.model import Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
@@ -74,6 +74,10 @@ def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
         before = OverlaySource(image, plan.inverse(plan.title, "undo"))
         if digest(before) != journal.metadata.state_before:
             raise JournalError("it is of another image, or the image was changed since")
+        check_plan(plan, before)
+    except PlanError as error:
+        plan.close()
+        raise JournalError(f"{journal.path}: the image was changed since: {error}") from error
     except JournalError as error:
         plan.close()
         raise JournalError(f"{journal.path}: {error}") from error
@@ -154,17 +158,15 @@ def _by_bytes(
 ) -> int:
     """In which stretches the change may have stopped, by the bytes of a range (a bit each)."""
     writes = [step for at in steps if isinstance(step := plan.steps[at], Write)]
-    blobs = [(writes[0].offset, writes[0].old), *((write.offset, write.new) for write in writes)]
     bounds = [0, *(stretch_of[at] for at in steps), everything.bit_length() - 1]
     # A version shows from the stretch that makes it up to the one that makes the next.
     spans = [_span(first, last) for first, last in pairwise(bounds)]
     possible = everything
     # All versions are held at the same time.
-    piece = max(_SECTOR, _PIECE // len(blobs))
+    piece = max(_SECTOR, _PIECE // len(spans))
     for low in range(*where, piece):
-        length = min(piece, where[1] - low)
-        held = image.read(low, length)
-        versions = [blob.read(low - start, length) for start, blob in blobs]
+        held = image.read(low, min(piece, where[1] - low))
+        versions = _versions(writes, low, held)
         whole = [span for span, version in zip(spans, versions, strict=True) if version == held]
         if whole and len(spans) == 2:
             possible &= whole[0] if len(whole) == 1 else everything
@@ -173,8 +175,19 @@ def _by_bytes(
     return possible
 
 
+def _versions(writes: Sequence[Write], low: int, held: bytes) -> list[bytes | bytearray]:
+    """What some bytes at an offset are before the first of some writes, and after each of them."""
+    before: bytes | bytearray = held
+    for write in reversed(writes):
+        before = write.old.over(before, low - write.offset)
+    versions = [before]
+    for write in writes:
+        versions.append(write.new.over(versions[-1], low - write.offset))
+    return versions
+
+
 def _by_sectors(
-    offset: int, held: bytes, versions: list[bytes], spans: list[int], everything: int
+    offset: int, held: bytes, versions: list[bytes | bytearray], spans: list[int], everything: int
 ) -> int:
     possible, at = everything, 0
     while at < len(held):

@@ -10,8 +10,9 @@ from qcow2_dump.plan.model import Step, Write
 __all__ = ["TooTangledError", "are_too_tangled", "segments"]
 
 # Writes inside of writes inside of writes take time as their number squared. Ten million is some
-# seconds, and no repair comes near.
+# seconds, and no repair comes near; nor does any write a place a thousand times.
 _MOST_VISITS = 10_000_000
+_MOST_VERSIONS = 1_000
 
 
 class TooTangledError(ValueError):
@@ -25,7 +26,9 @@ def are_too_tangled(steps: Sequence[Step]) -> bool:
     starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
     cuts = np.unique(np.concatenate((starts, ends)))
     visits = np.searchsorted(cuts, ends) - np.searchsorted(cuts, starts)
-    return int(visits.sum()) > _MOST_VISITS
+    begun = np.searchsorted(np.sort(starts), cuts, "right")
+    versions = begun - np.searchsorted(np.sort(ends), cuts, "right")
+    return int(visits.sum()) > _MOST_VISITS or int(versions.max(initial=0)) > _MOST_VERSIONS
 
 
 def segments(steps: Sequence[Step]) -> Iterator[tuple[int, int, list[int]]]:

@@ -25,7 +25,8 @@ import numpy as np
 
 from qcow2_dump.errors import JournalError
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
-from qcow2_dump.plan.spool import WORD, Blob, Spool
+from qcow2_dump.plan.patches import WORD, packed_length, unpack_words
+from qcow2_dump.plan.spool import LONGEST_IN_PLACE, Blob, Spool
 
 __all__ = [
     "HEAD_LENGTH",
@@ -48,12 +49,12 @@ __all__ = [
 
 HEAD_LENGTH = 512
 MAGIC = b"qcow2-dump undo\n"
-_VERSION = 2
+_VERSION = 3
 _HEAD = struct.Struct(">16sII16sQ32sQQ32sQ128s")
 _SUM_AT = HEAD_LENGTH - 32
 
 LONGEST_METADATA = 1 << 17
-PIECE = 1 << 20
+PIECE = LONGEST_IN_PLACE
 """Bytes of the longest write that one record holds."""
 
 MOST_STEPS = 1 << 21
@@ -238,18 +239,20 @@ def unpack_metadata(packed: bytes) -> tuple[UndoMetadata, Names]:
     return metadata, known
 
 
-RECORD = struct.Struct(">BBHHHIIQQQQQQI")
-"""Kind, which bytes are zeros, field kind, reason, bits of a unit, length, words, offset, table,
-first unit, guest offset, guest step, count, CRC-32 of what comes before and of the bytes that
-follow. With ``words``, the new bytes are the old ones but for so many words of 8 bytes: the
-numbers of these (4 bytes each, little-endian, ascending) and the words follow."""
+RECORD = struct.Struct(">BBHHHIIIIQQQQQQI")
+"""Kind, which bytes are zeros, field kind, reason, bits of a unit, length, words, CRC-32 before
+and after, offset, table, first unit, guest offset, guest step, count, CRC-32 of what comes before
+and of the bytes that follow.
+
+Without ``words``, the old bytes follow and then the new ones, zeros left out. With it, so many
+words of 8 bytes change in their place, and all others stay: the numbers of these words (4 bytes
+each, ascending), the old and the new ones follow, little-endian; then the two CRC-32 are those of
+all bytes of the place."""
 
 _BEFORE_SUM = RECORD.size - 4
 _WRITE, _RESIZE, _BARRIER = 1, 2, 3
 _OLD_ZEROS, _NEW_ZEROS = 1, 2
 _NO_GUEST = (1 << 64) - 1
-_INDEX = np.dtype("<u4")
-_VALUE = np.dtype("<u8")
 
 
 def pieces(step: Step) -> list[Step]:
@@ -281,17 +284,17 @@ def _piece(write: Write, start: int) -> Write:
 def pack_step(step: Step, names: Names) -> list[bytes]:
     """The record of a step as `pieces` gives it: what has its checksum, and its bytes in parts."""
     if isinstance(step, Barrier):
-        return _record(_BARRIER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return _record(_BARRIER, *[0] * 14)
     reason = names.reasons.index(step.reason)
     if isinstance(step, Resize):
-        return _record(_RESIZE, 0, 0, reason, 0, 0, 0, step.old, step.new, 0, 0, 0, 0)
-    words, packed = step.new.packed_over(step.old) or (0, b"")
-    zeros = step.old.is_zeros * _OLD_ZEROS | step.new.is_zeros * _NEW_ZEROS
-    payload = [] if step.old.is_zeros else [step.old.read()]
-    if words:
-        payload.append(packed)
-    elif not step.new.is_zeros:
-        payload.append(step.new.read())
+        return _record(_RESIZE, 0, 0, reason, *[0] * 5, step.old, step.new, 0, 0, 0, 0)
+    old, new = step.old, step.new
+    zeros = old.is_zeros * _OLD_ZEROS | new.is_zeros * _NEW_ZEROS
+    if new.in_place:
+        words, packed = new.packed_words()
+        payload = [packed]
+    else:
+        words, payload = 0, [blob.read() for blob in (old, new) if not blob.is_zeros]
     what = step.field
     guest = _NO_GUEST if what.guest_offset is None else what.guest_offset
     shown = (number & _NO_GUEST for number in (what.table, what.first, guest, what.guest_step))
@@ -303,6 +306,8 @@ def pack_step(step: Step, names: Names) -> list[bytes]:
         what.unit_bits,
         step.length,
         words,
+        old.checksum or 0,
+        new.checksum or 0,
         step.offset,
         *shown,
         step.count & _NO_GUEST,
@@ -333,21 +338,18 @@ class StepHead:
         kind, zeros, length, words = *numbers[:2], *numbers[5:7]
         if kind not in (_WRITE, _RESIZE, _BARRIER) or length > PIECE or zeros > 3:
             raise JournalError("altered: a step makes no sense")
-        if words and (words > length // WORD or length % WORD or zeros & _NEW_ZEROS):
+        if not words:
+            kept = (not zeros & _OLD_ZEROS) + (not zeros & _NEW_ZEROS)
+            return cls(packed, numbers, kept * length)
+        if words > length // WORD or length % WORD or zeros:
             raise JournalError("altered: a step makes no sense")
-        stored = 0 if zeros & _OLD_ZEROS else length
-        if words:
-            stored += words * (_INDEX.itemsize + _VALUE.itemsize)
-        elif not zeros & _NEW_ZEROS:
-            stored += length
-        return cls(packed, numbers, stored)
+        return cls(packed, numbers, packed_length(words))
 
     def step(self, payload: bytes, names: Names, spool: Spool) -> Step:
         """The step, with its bytes put aside."""
         summed = zlib.crc32(payload, zlib.crc32(self.packed[:_BEFORE_SUM]))
-        kind, _, what, why, bits, length, _, offset, table, first, guest, each, count, crc = (
-            self.numbers
-        )
+        kind, _, what, why, bits, length = self.numbers[:6]
+        offset, table, first, guest, each, count, crc = self.numbers[9:]
         if summed != crc or len(payload) != self.payload_length:
             raise JournalError("altered: the checksum of a step is wrong")
         if kind == _BARRIER:
@@ -366,18 +368,15 @@ class StepHead:
 
     def _blobs(self, payload: bytes, spool: Spool) -> tuple[Blob, Blob]:
         """The old bytes and the new ones."""
-        zeros, length, words = self.numbers[1], self.numbers[5], self.numbers[6]
-        middle = 0 if zeros & _OLD_ZEROS else length
-        old = spool.put(payload[:middle]) if middle else Blob.zeros(length)
-        if zeros & _NEW_ZEROS:
-            return old, Blob.zeros(length)
+        zeros, (length, words, *sums) = self.numbers[1], self.numbers[5:9]
         if not words:
-            return old, spool.put(payload[middle:])
-        split = middle + words * _INDEX.itemsize
-        at = np.frombuffer(payload[middle:split], _INDEX).astype(np.int64)
+            middle = 0 if zeros & _OLD_ZEROS else length
+            old = spool.put(payload[:middle]) if middle else Blob.zeros(length)
+            return old, Blob.zeros(length) if zeros & _NEW_ZEROS else spool.put(payload[middle:])
+        at, before, after = unpack_words(payload)
         if int(at[-1]) >= length // WORD or (np.diff(at) <= 0).any():
             raise JournalError("altered: a step makes no sense")
-        return old, spool.put_words(old, at, np.frombuffer(payload[split:], _VALUE))
+        return spool.put_words(length, at, before, after, (sums[0], sums[1]))
 
 
 def _file_offset(offset: int) -> int:

@@ -1,77 +1,82 @@
 """What differs between two versions of a place in the image, and how many units of it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
-from qcow2_dump.plan.spool import WORD, Blob, differing_words
+from qcow2_dump.plan.patches import WORD
+from qcow2_dump.plan.spool import Blob, Spool, differing_words
 
-__all__ = ["Change", "change_of", "change_of_words"]
+__all__ = ["Change", "change_of"]
+
+_I64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What differs between the bytes ``old`` and ``new`` of one place.
+class Change(NamedTuple):
+    """What differs between two versions of a place.
 
-    ``start`` and ``end`` are a stretch of whole sectors that holds all of it, in bytes from the
-    place on; ``count`` is the number of units.
+    ``old`` and ``new`` are the whole sectors at a file offset (in bytes) that hold all of it, put
+    aside; ``units`` how many units differ.
     """
 
+    offset: int
     old: Blob
     new: Blob
-    start: int
-    end: int
-    count: int
+    units: int
 
 
 def change_of(
-    offset: int, unit_bits: int, old: tuple[Blob, bytes], new: tuple[Blob, bytes]
-) -> Change | None:
-    """What differs between two versions of a place, each put aside and at hand.
-
-    The place is at a file offset in bytes, and made of units of ``unit_bits`` bits, or of none (0).
-    """
-    before, after = old[1], new[1]
-    if before == after:
-        return None
-    if offset % WORD == 0 == len(before) % WORD:
-        first, last = differing_words(before, after)[[0, -1]].tolist()
-        first, last = first * WORD, last * WORD
-    else:
-        places = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
-        first, last = places[[0, -1]].tolist()
-    start, end = _sectors(offset, len(before), first, last)
-    units = _changed_units(unit_bits, before[start:end], after[start:end])
-    return Change(old[0], new[0], start, end, units)
-
-
-def change_of_words(
+    spool: Spool,
     offset: int,
     unit_bits: int,
-    blobs: tuple[Blob, Blob],
-    words: tuple[NDArray[np.int64], NDArray[np.uint64]],
-) -> Change:
-    """What differs between two versions of a place, put aside, of which the words that differ
-    are known.
+    before: bytes,
+    after: bytes | bytearray,
+    at: _I64 | None = None,
+) -> Change | None:
+    """What differs between two versions of the place at a file offset in bytes; None for nothing.
 
-    ``words`` are their numbers, ascending (int64[n]), and the bits in which each differs, as they
-    lie in the file (uint64[n]). Otherwise as `change_of`.
+    The place is made of units of ``unit_bits`` bits, or of none (0): then all of its bytes are put
+    aside, because whoever shows the change has no other way to them. ``at`` are the numbers of the
+    words of 8 bytes that differ, ascending (int64[n]), where they are known. Raises OSError as
+    `Spool.put`.
     """
-    old, new = blobs
-    at, flips = words
-    last = int(at[-1]) * WORD + WORD - 1
-    start, end = _sectors(offset, old.length, int(at[0]) * WORD, last)
-    if 8 <= unit_bits <= 8 * WORD:
-        count = int(np.count_nonzero(flips.view(f"u{unit_bits // 8}")))
-        return Change(old, new, start, end, count)
-    if unit_bits < 8:
-        same = bytes(flips.nbytes)
-        return Change(old, new, start, end, _changed_units(unit_bits, same, flips.tobytes()))
+    if at is None and before == after:
+        return None
+    if offset % WORD or len(before) % WORD or not unit_bits:
+        places = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
+        start, end = _sectors(offset, len(before), int(places[0]), int(places[-1]))
+        blobs = spool.put(before[start:end]), spool.put(after[start:end])
+        return Change(offset + start, *blobs, _changed(unit_bits, before, after))
+    at = differing_words(before, after) if at is None else at
+    start, end = _sectors(offset, len(before), int(at[0]) * WORD, int(at[-1]) * WORD)
+    was, will = (np.frombuffer(data, np.uint64).take(at) for data in (before, after))
+    count = _flipped(unit_bits, was ^ will) if unit_bits <= 8 * WORD else _wide(unit_bits, at)
+    if end - start < len(before):
+        before, after = before[start:end], after[start:end]
+    shown = _whole_units(unit_bits, at, start, end)
+    return Change(offset + start, *spool.put_change(before, after, shown), count)
+
+
+def _whole_units(unit_bits: int, at: _I64, start: int, end: int) -> _I64:
+    """The words of the units that some words belong to, counted from ``start`` (in bytes).
+
+    Of those from there to ``end``.
+    """
+    wide = unit_bits // (8 * WORD)
+    if wide > 1:
+        units = np.unique(at // wide)
+        at = (units[:, np.newaxis] * wide + np.arange(wide)).reshape(-1)
+        at = at[(at >= start // WORD) & (at < end // WORD)]
+    return at - start // WORD if start else at
+
+
+def _wide(unit_bits: int, at: _I64) -> int:
+    """How many units of more than a word differ, given the words that do."""
     units = at * (8 * WORD) // unit_bits
-    return Change(old, new, start, end, int(np.count_nonzero(units[1:] != units[:-1])) + 1)
+    return int(np.count_nonzero(units[1:] != units[:-1])) + 1
 
 
 def _sectors(offset: int, length: int, first: int, last: int) -> tuple[int, int]:
@@ -81,20 +86,26 @@ def _sectors(offset: int, length: int, first: int, last: int) -> tuple[int, int]
     return start - offset, end - offset
 
 
-def _changed_units(unit_bits: int, old: bytes, new: bytes) -> int:
+def _flipped(unit_bits: int, flips: NDArray[np.uint64]) -> int:
+    """How many units have any of some flipped bits, as they lie in the file."""
+    if unit_bits < 8:
+        return _changed(unit_bits, flips.tobytes(), bytes(flips.nbytes))
+    return int(np.count_nonzero(flips.view(f"u{unit_bits // 8}")))
+
+
+def _changed(unit_bits: int, old: bytes, new: bytes | bytearray) -> int:
     """How many units differ; bytes without units are one."""
     if not unit_bits:
         return 1
-    if unit_bits >= 8:
-        size, word = unit_bits // 8, min(unit_bits // 8, 8)
-        end = len(old) // size * size
-        before, after = (np.frombuffer(data[:end], f"u{word}") for data in (old, new))
-        differing = before != after
-        if size > word:
-            differing = differing.reshape(-1, size // word).any(axis=1)
-        # A unit may be cut off by the end of the file.
-        return int(np.count_nonzero(differing)) + (old[end:] != new[end:])
-    order = unit_bits.bit_length() - 1
-    return int(
-        np.count_nonzero(arrays.unpack_refcounts(old, order) != arrays.unpack_refcounts(new, order))
-    )
+    if unit_bits < 8:
+        order = unit_bits.bit_length() - 1
+        was, will = (arrays.unpack_refcounts(bytes(data), order) for data in (old, new))
+        return int(np.count_nonzero(was != will))
+    size, word = unit_bits // 8, min(unit_bits // 8, WORD)
+    end = len(old) // size * size
+    before, after = (np.frombuffer(data[:end], f"u{word}") for data in (old, new))
+    differing = before != after
+    if size > word:
+        differing = differing.reshape(-1, size // word).any(axis=1)
+    # A unit may be cut off by the end of the file.
+    return int(np.count_nonzero(differing)) + (old[end:] != new[end:])

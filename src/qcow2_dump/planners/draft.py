@@ -16,8 +16,9 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.spool import WORD, Blob, Spool
-from qcow2_dump.planners.difference import Change, change_of, change_of_words
+from qcow2_dump.plan.patches import WORD
+from qcow2_dump.plan.spool import Blob, Spool
+from qcow2_dump.planners.difference import Change, change_of
 
 __all__ = ["Draft", "Stage", "Words"]
 
@@ -43,12 +44,13 @@ class Stage(IntEnum):
     """The dirty and the corrupt flag."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Put:
     """What was put where, as the ``number``th.
 
     Only the bits of ``new`` that differ from ``over`` are put, all of them where that is None.
-    ``change`` is what it made of all that had been put before, None for nothing.
+    ``change`` is what it made of all that had been put before, None for nothing; ``field`` is that
+    of the whole place.
     """
 
     number: int
@@ -103,8 +105,6 @@ class Draft:
         self._spool = Spool() if spool is None else spool
         self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
         self._number = 0
-        # Refcount blocks are put twice: what is under the first is at hand for the second.
-        self._latest: tuple[Blob, bytes] | None = None
         self._size: int | None = None
         self._built: list[Step] | None = None
 
@@ -134,17 +134,18 @@ class Draft:
         the others stays. Changes of one place are put in the order of their stages. The file
         grows where there is to be anything but zeros past its end.
         """
-        held, before = self._held(offset, len(new))
-        held = self._put_aside(held, before)
+        before = self.overlay.read(offset, len(new))
         if mask is None:
-            wanted, over, after = self._spool.put_over(held, before, new), None, new
-            result = wanted
-        else:
-            other = (np.frombuffer(new, np.uint8) ^ np.frombuffer(mask, np.uint8)).tobytes()
-            wanted, over = self._spool.put(new), self._spool.put(other)
-            after = _changed_bits(before, new, other)
-            result = self._spool.put_over(held, before, after)
-        change = change_of(offset, field.unit_bits, (held, before), (result, after))
+            change = self._change(offset, field, before, new)
+            wanted = None if change is None or change.new.in_place else change.new
+            if wanted is None or wanted.length < len(new):
+                wanted = self._spool.put(new)
+            self._add(stage, offset, (wanted, None), field, reason, change)
+            return
+        other = (np.frombuffer(new, np.uint8) ^ np.frombuffer(mask, np.uint8)).tobytes()
+        after = _changed_bits(before, new, other)
+        change = self._change(offset, field, before, after)
+        wanted, over = self._spool.put(new), self._spool.put(other)
         self._add(stage, offset, (wanted, over), field, reason, change)
 
     def put_words(
@@ -166,39 +167,23 @@ class Draft:
         self, stage: Stage, offset: int, words: "Words", field: Field, reason: str
     ) -> None:
         """Have some bits of a few among many big-endian words changed."""
-        length = words.length * WORD
-        held, before = self._held(offset, length)
+        if not len(words.at):
+            return
+        before = self.overlay.read(offset, words.length * WORD)
         # As they lie in the file.
         bits, new = words.mask.byteswap(), words.new.byteswap()
-        was = np.frombuffer(before, "<u8")[words.at]
-        flips = (was ^ new) & bits
-        after = was ^ flips
-        if len(bits) and bool((flips == bits).all()):
-            change = self._change_words(offset, field, (held, before), (words.at, flips, after))
-            self._add(stage, offset, (change.new, change.old), field, reason, change)
-            return
-        differs = np.flatnonzero(flips)
-        changed: Change | None = None
-        if len(differs):
-            differing = words.at[differs], flips[differs], after[differs]
-            changed = self._change_words(offset, field, (held, before), differing)
-        nothing = Blob.zeros(length)
-        wanted = self._spool.put_words(nothing, words.at, new) if new.any() else nothing
-        over = self._spool.put_words(nothing, words.at, new ^ bits)
-        self._add(stage, offset, (wanted, over), field, reason, changed)
-
-    def _change_words(
-        self,
-        offset: int,
-        field: Field,
-        held: tuple[Blob | None, bytes],
-        words: tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]],
-    ) -> Change:
-        """Have some words of a place become others: their numbers, what flips, what they become."""
-        at, flips, after = words
-        old = self._put_aside(*held)
-        new = self._spool.put_words(old, at, after, held[1])
-        return change_of_words(offset, field.unit_bits, (old, new), (at, flips))
+        flips = (np.frombuffer(before, "<u8").take(words.at) ^ new) & bits
+        after = bytearray(before)
+        np.frombuffer(after, "<u8")[words.at] ^= flips
+        all_flip = bool((flips == bits).all())
+        at = words.at if all_flip else words.at[np.flatnonzero(flips)]
+        change = self._change(offset, field, before, after, at)
+        if change is not None and all_flip:
+            start, blobs = change.offset, (change.new, change.old)
+        else:
+            over, wanted = self._spool.put_words(len(before), words.at, new ^ bits, new, (0, 0))
+            start, blobs = offset, (wanted, over)
+        self._add(stage, start, blobs, _moved(field, start - offset), reason, change)
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""
@@ -236,23 +221,27 @@ class Draft:
         self._puts[stage].append(put)
         self._built = None
         if change is not None:
-            self._grow_for(offset, change.new)
-            length = max(0, min(change.new.length, self.new_size - offset))
-            self.overlay.put(offset, change.new.cut(0, length))
+            self.overlay.put(change.offset, change.new)
 
-    def _held(self, offset: int, length: int) -> tuple[Blob | None, bytes]:
-        """Some bytes of the overlay, and where they were put aside if they were."""
-        for start, blob in self.overlay.stretches(offset, offset + length):
-            if start == offset and blob.length == length:
-                known = self._latest
-                return blob, blob.read() if known is None else bytes(blob.read_over(*known))
-        return None, self.overlay.read(offset, length)
+    def _change(
+        self,
+        offset: int,
+        field: Field,
+        before: bytes,
+        after: bytes | bytearray,
+        at: NDArray[np.int64] | None = None,
+    ) -> Change | None:
+        """What some bytes at an offset become, as far as the file reaches or has to grow.
 
-    def _put_aside(self, held: Blob | None, data: bytes) -> Blob:
-        """Where some bytes of the overlay are, which are put aside if they were not yet."""
-        blob = self._spool.put(data) if held is None else held
-        self._latest = blob, data
-        return blob
+        ``at`` are the words that differ, where they are known.
+        """
+        self._grow_for(offset, after)
+        shown = max(0, self.new_size - offset)
+        if shown < len(after):
+            before, after, at = before[:shown], after[:shown], None
+        if at is not None and not len(at):
+            return None
+        return change_of(self._spool, offset, field.unit_bits, before, after, at)
 
     def _all_steps(self) -> list[Step]:
         """The steps of all stages, with barriers between."""
@@ -277,39 +266,30 @@ class Draft:
             if put in tangled:
                 change = self._change_of(put, running)
                 if change is not None:
-                    running.put(put.offset, change.new)
+                    running.put(change.offset, change.new)
             if change is not None:
-                yield self._write(put, change)
+                field = _moved(put.field, change.offset - put.offset)
+                old, new = change.old, change.new
+                yield Write(change.offset, old, new, field, put.reason, change.units)
 
-    def _grow_for(self, offset: int, result: Blob) -> None:
+    def _grow_for(self, offset: int, data: bytes | bytearray) -> None:
         """Have the file hold some bytes; zeros past its end are there without any room."""
-        if offset + result.length > self.new_size:
-            held = len(result.read().rstrip(b"\0"))
+        if offset + len(data) > self.new_size:
+            held = len(data.rstrip(b"\0"))
             if held and offset + held > self.new_size:
                 # What is written are whole sectors.
                 sector_end = -(-(offset + held) // SECTOR_SIZE) * SECTOR_SIZE
-                self.grow(min(offset + result.length, sector_end))
+                self.grow(min(offset + len(data), sector_end))
 
     def _change_of(self, put: _Put, running: OverlaySource) -> Change | None:
         """What is changed by something that was put, when all before it is done."""
         old = running.read(put.offset, put.new.length)
-        new = put.new.read()
+        nothing = bytes(len(old))
+        new = bytes(put.new.over(nothing))
         if put.over is not None:
-            new = _changed_bits(old, new, put.over.read())
-        blobs = self._spool.put(old), self._spool.put(new)
-        return change_of(put.offset, put.field.unit_bits, (blobs[0], old), (blobs[1], new))
-
-    def _write(self, put: _Put, change: Change) -> Write:
-        start = change.start
-        length = min(change.end, self.new_size - put.offset) - start
-        return Write(
-            offset=put.offset + start,
-            old=change.old.cut(start, length),
-            new=change.new.cut(start, length),
-            field=_moved(put.field, start),
-            reason=put.reason,
-            count=change.count,
-        )
+            # Bits that are not told are the same in both.
+            new = _changed_bits(old, new, bytes(put.over.over(nothing)))
+        return self._change(put.offset, put.field, old, new)
 
 
 def _changed_bits(old: bytes, new: bytes, other: bytes) -> bytes:

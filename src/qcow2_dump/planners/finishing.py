@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcow2_dump.checks.leaks.leftovers import merged_ranges
+from qcow2_dump.checks.recount import recount
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.checks.verdict import Verdict
 from qcow2_dump.image.image import Image
 from qcow2_dump.image.leftovers import Leftovers, Ranges
 from qcow2_dump.ondisk.constants import IncompatibleFeature
 from qcow2_dump.ondisk.header import FIELD_OFFSETS
-from qcow2_dump.plan.model import Field
+from qcow2_dump.plan.model import Field, Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.allocator import Allocator
 from qcow2_dump.planners.checked import Checked, Tick, check_for_planning
@@ -51,15 +52,13 @@ class Finisher:
     """Makes a proposal of a draft.
 
     ``can_grow`` is False for a device. ``deep`` says that the check of ``found`` decompressed every
-    stream: the result is held to the same. ``predict`` has the result checked even where it is
-    known from the refcounts; ``remember`` says that later checks will know which leaks were kept;
-    ``replaced`` are clusters of structures that the draft gives up knowingly.
+    stream: the result is held to the same. ``remember`` says that later checks will know which
+    leaks were kept; ``replaced`` are clusters of structures that the draft gives up knowingly.
     """
 
     found: Checked
     policy: Policy
     can_grow: bool
-    predict: bool = False
     remember: bool = True
     deep: bool = False
     tick: Tick | None = None
@@ -84,11 +83,11 @@ class Finisher:
         final = plan_refcounts(
             draft, found, drafted, targets, allocator, rebuild=self.policy.rebuild
         )
-        plan_copied(draft, found, drafted, final, self.policy.copied)
-        return self._propose(draft, drafted, final, changed=changed)
+        agree = plan_copied(draft, found, drafted, final, self.policy.copied)
+        return self._propose(draft, drafted, final, changed=changed, agree=agree)
 
     def _propose(
-        self, draft: Draft, drafted: Checked, final: FinalRefcounts, *, changed: bool
+        self, draft: Draft, drafted: Checked, final: FinalRefcounts, *, changed: bool, agree: bool
     ) -> Proposal:
         found = self.found
         flagged = self.policy.flags and found.image.header.is_v3 and bool(_flags(found.image))
@@ -96,18 +95,19 @@ class Finisher:
             return Proposal(draft.build(), before=found.result, after=found.result)
         if not draft.is_empty:
             clear_unknown_autoclear(draft, draft.image)
-        after: CheckResult | None = None
         kept = _kept(found, final)
         small = found.facts.clusters <= _ALWAYS_CHECKED
-        if changed or final.pointers or flagged or self.predict or small:
+        known: CheckResult | None = None
+        if agree and not (changed or final.pointers or flagged or small):
+            known = _recounted(draft.build(), found)
+        after = known or self._check(draft, kept)
+        if flagged and _clear_flags(draft, after):
             after = self._check(draft, kept)
-            if flagged and _clear_flags(draft, after):
-                after = self._check(draft, kept)
         plan = draft.build()
         notes = []
-        if flagged and after is not None and "header.corrupt-flag" in after.tallies:
+        if flagged and "header.corrupt-flag" in after.tallies:
             notes.append(_STAYS)
-        if not plan.is_empty:
+        if known is None and not plan.is_empty:
             prove_refcounts(plan, found, drafted, final.changes)
         size = found.facts.space.cluster_size
         return Proposal(
@@ -117,6 +117,7 @@ class Finisher:
             after=after,
             kept=kept,
             replaced=_replaced(final, size),
+            counted=found.facts if known else None,
         )
 
     def _check(self, draft: Draft, kept: Ranges) -> CheckResult:
@@ -129,6 +130,16 @@ class Finisher:
             deep=self.deep,
             tick=self.tick,
         ).result
+
+
+def _recounted(plan: Plan, found: Checked) -> CheckResult | None:
+    """What comes of a plan that changes refcounts and COPIED flags only, if all is well then.
+
+    The flags are known to agree with the refcounts.
+    """
+    source = OverlaySource(found.image.source, plan)
+    image = Image(source, found.image.resolver, leftovers=found.image.leftovers)
+    return recount(image, found.facts, found.result)
 
 
 def _kept(found: Checked, final: FinalRefcounts) -> Ranges:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from qcow2_dump.checks.facts import CheckFacts
 from qcow2_dump.checks.result import CheckResult
 from qcow2_dump.plan.model import Plan
 
@@ -28,9 +29,10 @@ class Proposal:
     ``notes`` are sentences for people: what is kept, what is left, what to do next. ``losses``
     are guest ranges given up, as was asked for: the first of them, ``losses_total`` in all.
     ``before`` is the check of the image as it is; ``after`` that of the image as it would be,
-    None where nobody needs it. ``kept`` are byte ranges ``(start, end)`` of leaked clusters that
+    None each where nobody looked. ``kept`` are byte ranges ``(start, end)`` of leaked clusters that
     may be guest data, ``replaced`` those of structures that are given up: for the undo file, from
-    which later checks know of them.
+    which later checks know of them. ``counted`` are the facts of ``before``, where ``after`` was
+    known from them without another check.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ class Proposal:
     after: CheckResult | None = None
     kept: tuple[tuple[int, int], ...] = ()
     replaced: tuple[tuple[int, int], ...] = ()
+    counted: CheckFacts | None = None
 
     def close(self) -> None:
         """Give up the bytes of the plan."""

@@ -83,15 +83,13 @@ def plan_repair(
     choice: RepairChoice,
     *,
     can_grow: bool,
-    predict: bool = False,
     tick: Tick | None = None,
 ) -> Proposal:
     """Make the plan of a repair.
 
-    ``can_grow`` is False for a block device; ``predict`` has the result checked even where it
-    follows from the refcounts. Raises SourceError when the image cannot be read.
+    ``can_grow`` is False for a block device. Raises SourceError when the image cannot be read.
     """
-    return _Repair(image, choice, can_grow=can_grow, predict=predict, tick=tick).plan()
+    return _Repair(image, choice, can_grow=can_grow, tick=tick).plan()
 
 
 class _Repair:
@@ -101,13 +99,11 @@ class _Repair:
         choice: RepairChoice,
         *,
         can_grow: bool,
-        predict: bool,
         tick: Tick | None,
     ) -> None:
         self._image = image
         self._choice = choice
         self._can_grow = can_grow
-        self._predict = predict
         self._tick = tick
         self._notes: list[str] = []
         # What the last round could not mend; a later one may.
@@ -192,7 +188,6 @@ class _Repair:
             found,
             policy,
             can_grow=self._can_grow,
-            predict=self._predict,
             remember=not self._choice.gives_up,
             deep=self._choice.deep,
             tick=self._tick,
@@ -203,6 +198,8 @@ class _Repair:
         return proposal
 
     def _add(self, whole: Proposal, following: Proposal) -> None:
+        # After several rounds more was changed than refcounts and flags.
+        whole.counted = None if whole.plan.steps else following.counted
         if whole.plan.steps:
             whole.plan.steps.append(Barrier())
         whole.plan.steps += following.plan.steps

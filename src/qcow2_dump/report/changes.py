@@ -156,7 +156,7 @@ def _of_units(write: Write) -> Iterator[Change]:
     """The units of a row that differ."""
     field, bits = write.field, write.field.unit_bits
     for start in range(0, write.length, _PIECE):
-        old, new = write.old.read(start, _PIECE), write.new.read(start, _PIECE)
+        old, new = _told(write, start, min(_PIECE, write.length - start))
         for unit in _differing(old, new, bits):
             at = start * 8 // bits + unit
             guest = field.guest_offset
@@ -172,6 +172,12 @@ def _of_units(write: Write) -> Iterator[Change]:
                 guest_offset=None if guest is None else guest + at * field.guest_step,
                 guest_length=None if guest is None else field.guest_step,
             )
+
+
+def _told(write: Write, start: int, length: int) -> tuple[bytes, bytes]:
+    """The old and the new bytes of a write; those that were not put aside do not differ."""
+    same = bytes(length)
+    return bytes(write.old.over(same, start)), bytes(write.new.over(same, start))
 
 
 def _differing(old: bytes, new: bytes, bits: int) -> Iterator[int]:
@@ -204,7 +210,7 @@ def _is_header(field: Field) -> bool:
 
 def _of_header(write: Write) -> Iterator[Change]:
     """The header fields that differ, and what else of the header cluster does."""
-    old, new = write.old.read(), write.new.read()
+    old, new = _told(write, 0, write.length)
     for field in HEADER_FIELDS:
         start = field.offset - write.offset
         end = start + field.width

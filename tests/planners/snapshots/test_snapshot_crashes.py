@@ -23,6 +23,7 @@ from qcow2_dump.storage.memory import MemorySource
 from tests.builder.build import build
 from tests.builder.spec import Compressed, Data, ImageSpec, SnapshotSpec, ZeroAlloc
 from tests.corpus.cases import all_cases, materialize
+from tests.support.whole_writes import in_full
 
 SPEC = ImageSpec(
     cluster_bits=12,
@@ -55,7 +56,7 @@ def survivors(stretch: list[Write]) -> Iterator[tuple[Write, ...]]:
 def crashes(data: bytes, plan: Plan) -> Iterator[bytes]:
     """The file after each crash."""
     done, stretch = bytearray(data), list[Write]()
-    for step in plan.steps:
+    for step in in_full(plan, data).steps:
         if isinstance(step, Write):
             stretch.append(step)
         elif isinstance(step, Resize):

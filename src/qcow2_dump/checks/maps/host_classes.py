@@ -118,13 +118,14 @@ class HostClasses:
     def of(self, clusters: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The class of each of some clusters: uint8[n]."""
         if self._noted is not None:
-            noted: NDArray[np.uint8] = self._noted.take(clusters)
+            # Among so many twice as fast as `take`.
+            noted: NDArray[np.uint8] = self._noted[clusters]
             noted ^= np.uint8(GuestClass.DATA)
             return noted
         outside = int(clusters.max(initial=0)) >= self._end
         if self._single is not None and not outside:
             return np.full(len(clusters), self._single)
-        found: NDArray[np.uint8] = self._classes.take(self._codes.take(clusters))
+        found: NDArray[np.uint8] = self._classes.take(self._codes[clusters])
         if outside:
             inside = clusters < self._end
             found[~inside] |= _DAMAGED

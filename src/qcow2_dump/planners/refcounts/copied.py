@@ -42,18 +42,23 @@ def plan_copied(
     drafted: Checked,
     final: FinalRefcounts,
     policy: CopiedPolicy,
-) -> int:
-    """Put the flags that are to change into a draft; returns how many do.
+) -> bool:
+    """Put the flags that are to change into a draft.
 
     ``drafted`` is the check of the draft before its refcounts were put right, ``found`` itself
-    where nothing else was changed; ``final`` is what the refcounts are going to be.
+    where nothing else was changed; ``final`` is what the refcounts are going to be. Returns
+    whether all flags are going to agree with them, as far as that was looked at: False says
+    nothing.
     """
     changed = drafted is not found
     refcounts_change = bool(final.raised or final.lowered or final.pointers)
     if policy is CopiedPolicy.WITH_REFCOUNTS and not refcounts_change and not changed:
-        return 0
-    planner = _Planner(draft, drafted.facts, final, policy, changed=changed)
-    return planner.plan_l1() + planner.plan_l2()
+        return False
+    agreed = not changed and not drafted.has("l1.copied", "l2.copied", "check.incomplete")
+    planner = _Planner(draft, drafted.facts, final, policy, changed=changed, agreed=agreed)
+    planner.plan_l1()
+    planner.plan_l2()
+    return planner.all_agree
 
 
 def copied_out_of_reach(found: Checked, drafted: Checked) -> BitSet:
@@ -93,12 +98,6 @@ class _Change:
     clear: _I64
     set: _I64
 
-    def count(self) -> int:
-        """How many flags are other than before, after all."""
-        both = np.searchsorted(self.set, self.clear, "right")
-        both -= np.searchsorted(self.set, self.clear)
-        return len(self.clear) + len(self.set) - 2 * int(np.count_nonzero(both))
-
     def parts(self, bounds: _I64) -> Iterator[tuple[int, "_Change"]]:
         """What changes between each two bounds that follow each other, where anything does.
 
@@ -121,15 +120,20 @@ class _Planner:
         policy: CopiedPolicy,
         *,
         changed: bool,
+        agreed: bool,
     ) -> None:
         self._draft = draft
         self._facts = facts
         self._final = final
         self._may_set = policy is not CopiedPolicy.CLEAR_DOUBTFUL
         self._changed_before = changed
+        # Where all flags agreed and no cluster with an entry leaves 1, none is to be cleared.
+        leaves = final.leaves_one or final.pointers
+        self._only_missing = agreed and not leaves and self._may_set
         self._references = certain_references(facts)
+        self.all_agree = self._may_set and not facts.image.header.has_data_file
 
-    def plan_l1(self) -> int:
+    def plan_l1(self) -> None:
         """The entries of the active L1 table."""
         facts = self._facts
         slots = facts.slots
@@ -138,8 +142,10 @@ class _Planner:
             # Where the header leads is the L1 table, whatever else claims the place.
             slots.active & (offsets != _NONE) & sensible_slots(facts)
         )
+        if len(chosen) < np.count_nonzero(slots.active & (offsets != _NONE)):
+            self.all_agree = False
         if not len(chosen):
-            return 0
+            return
         raw = slots.raw[chosen]
         places = slots.place[chosen]
         old = self._words_before(places, raw)
@@ -153,20 +159,20 @@ class _Planner:
             index = (int(places[start]) - table) >> 3
             place = Field("l1", table, 64, index, index * span, span)
             self._put(int(places[start]), end - start, of_part, place)
-        return change.count()
 
-    def plan_l2(self) -> int:
+    def plan_l2(self) -> None:
         """The entries of all L2 tables of the active layer."""
         facts = self._facts
-        owned = flaggable_tables(facts, self._references) & (facts.tables.active != 0)
-        changed = 0
+        active = facts.tables.active != 0
+        owned = flaggable_tables(facts, self._references) & active
+        if not np.array_equal(owned, active):
+            self.all_agree = False
         for batch in read_l2_batches(self._draft.overlay, facts.image.geometry, facts.tables):
             rows = np.flatnonzero(owned[batch.tables])
             if len(rows):
-                changed += self._plan_batch(batch, rows)
-        return changed
+                self._plan_batch(batch, rows)
 
-    def _plan_batch(self, batch: L2Batch, rows: _I64) -> int:
+    def _plan_batch(self, batch: L2Batch, rows: _I64) -> None:
         entries = batch.entries if len(rows) == len(batch.tables) else batch.entries[rows]
         raw = entries.reshape(-1)
         if self._facts.image.header.has_data_file:
@@ -176,7 +182,6 @@ class _Planner:
         tables = batch.tables[rows].tolist()
         for row, of_row in change.parts(np.arange(len(rows) + 1) * entries.shape[1]):
             self._put_row(batch, tables[row], of_row)
-        return change.count()
 
     def _change_in_tables(self, raw: _U64, stale: _Flags | None) -> _Change:
         """What is to be done about some L2 entries; the flags that are ``stale`` go first."""
@@ -192,12 +197,24 @@ class _Planner:
         relevant = np.flatnonzero(mapped | early)
         at, held = at.take(relevant), held.take(relevant)
         mapped, early = mapped.take(relevant), early.take(relevant)
-        want = self._wanted(held, arrays.l2_offsets(held) * mapped) & mapped
+        offsets = arrays.l2_offsets(held) * mapped
+        want = self._wanted(held, offsets) & mapped
+        self._note_agreement(offsets, want, mapped)
         has = held.view(np.int64) < 0
         return _Change(at[(mapped & has & ~want) | early], at[want & (~has | early)])
 
+    def _note_agreement(self, offsets: _U64, flags: _Flags, judged: _Flags) -> None:
+        """Note whether the flags that some entries are going to have agree with the refcounts."""
+        clusters = self._clusters(offsets)
+        agree = self._contains(self._final.one, clusters) == flags
+        agree &= clusters < self._final.one.size
+        self.all_agree &= bool((agree | ~judged).all())
+
     def _asked(self, raw: _U64) -> _Flags:
         """Which L2 entries may not have the flag that they should have, at a glance: bool[n]."""
+        if self._only_missing:
+            missing: _Flags = raw.view(np.int64) > 0
+            return missing
         has: _Flags = raw.view(np.int64) < 0
         if not self._may_set:
             return has
@@ -279,6 +296,7 @@ class _Planner:
     def _change(self, raw: _U64, old: _U64, offsets: _U64) -> _Change:
         """What is to be done about some L1 entries; ``old`` are those of the image as found."""
         want = self._wanted(raw, offsets)
+        self._note_agreement(offsets, want, np.ones(len(raw), dtype=np.bool_))
         has = (raw & _COPIED) != _NONE
         stale = (old != raw) & self._is_stale(old, arrays.l1_offsets(old))
         clear, later = (has & ~want) | stale, want & (~has | stale)

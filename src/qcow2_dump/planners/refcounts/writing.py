@@ -39,6 +39,7 @@ class FinalRefcounts:
     and ``lowered`` count clusters. ``pointers`` says whether blocks or table move, which
     ``changes`` the references of clusters, and ``replaced`` are clusters given up knowingly.
     ``moved`` are the blocks that will be elsewhere or gone, by their indices (int64).
+    ``leaves_one`` says whether a refcount of 1 becomes another although something refers to it.
     """
 
     one: BitSet
@@ -47,6 +48,7 @@ class FinalRefcounts:
     raised: int = 0
     lowered: int = 0
     pointers: bool = False
+    leaves_one: bool = False
     replaced: set[int] = field(default_factory=set)
     changes: dict[int, int] = field(default_factory=dict)
     moved: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -173,6 +175,8 @@ class _Writer:
         self.final.one.store(stretch.first, one)
         # Of these there are few, and the sets take no room before there are any.
         at, counted = stretch.differing, stretch.counted
+        left = (stretch.held == 1) & (final != 1) & (counted != 0)
+        self.final.leaves_one |= bool(left.any())
         self.final.unsure.add(at[(final == 1) & (counted != 1)] + stretch.first)
         self.final.kept.add(at[final > counted] + stretch.first)
 
