@@ -144,6 +144,20 @@ def test_a_refcount_that_disagrees_is_seen(tmp_path: Path) -> None:
         assert recount(opened, found.facts, found.result) is None
 
 
+def test_a_file_that_grew_is_looked_at_as_a_whole(tmp_path: Path) -> None:
+    image = damaged()
+    image.set_refcount(image.active.data[0] >> BITS, 1)
+    image.set_refcount(image.active.data[1] >> BITS, 1)
+    path = image.write_to(tmp_path / "t.qcow2")
+    with open_image(path) as opened:
+        found = check_for_planning(opened)
+        assert recount(opened, found.facts, found.result) is not None
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size + (1 << BITS))
+        with open_image(path) as longer:
+            assert recount(longer, found.facts, found.result) is None
+
+
 def test_a_repair_ends_with_what_is_on_the_disk(tmp_path: Path) -> None:
     """A refcount that somebody else changed meanwhile makes for a whole check."""
     image = damaged()

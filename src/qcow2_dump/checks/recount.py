@@ -23,10 +23,12 @@ def recount(image: Image, facts: CheckFacts, before: CheckResult) -> CheckResult
 
     ``facts`` and ``before`` are of the same image before its refcounts and COPIED flags were put
     right; that the flags are right is for the caller to know. None where anything else was found
-    then, or any refcount disagrees now. Raises SourceError when the refcounts cannot be read.
+    then, any refcount disagrees now, or the file has another length. Raises SourceError when the
+    refcounts cannot be read.
     """
     whole = before.complete and before.refusal is None and facts.kept is None
-    if not whole or not before.tallies.keys() <= _MENDED:
+    same_size = image.source.size == facts.image.source.size
+    if not whole or not same_size or not before.tallies.keys() <= _MENDED:
         return None
     again = replace(
         facts,
