@@ -1,13 +1,10 @@
 """Words that lie over other bytes: how they are kept, and how they are laid there."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from qcow2_dump.plan.spool import Spool
 
 __all__ = [
     "NUMBER",
@@ -15,6 +12,7 @@ __all__ = [
     "WORD",
     "LooseBytes",
     "Patch",
+    "Store",
     "Swap",
     "packed_length",
     "unpack_words",
@@ -49,16 +47,23 @@ def unpack_words(packed: bytes) -> tuple[_Numbers, _Words, _Words]:
     return at.astype(np.int64), both[:words], both[words:]
 
 
-class Swap(NamedTuple):
-    """Some words of a place before and after a change: ``words`` of them, packed in a spool."""
+class Store(Protocol):
+    """Where bytes were put aside."""
 
-    spool: "Spool"
+    def read(self, position: int, length: int) -> bytes:
+        """Some of them, by their position."""
+
+
+class Swap(NamedTuple):
+    """Some words of a place before and after a change: ``words`` of them, packed in a store."""
+
+    store: Store
     position: int
     words: int
 
     def packed(self) -> bytes:
         """What `unpack_words` takes."""
-        return self.spool.read(self.position, packed_length(self.words))
+        return self.store.read(self.position, packed_length(self.words))
 
 
 class Patch(NamedTuple):
