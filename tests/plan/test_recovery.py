@@ -7,7 +7,8 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import chain, combinations, count
+from functools import partial
+from itertools import chain, combinations, count, product
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.errors import JournalError, SourceError
+from qcow2_dump.plan import recovery as recovery_module
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.journal import create_journal, open_journal
 from qcow2_dump.plan.model import Plan
@@ -141,6 +143,65 @@ def test_a_crash_while_recovering_can_be_recovered_from(
                     recovery.take_back(disk)
                 assert disk.content == content
                 write_journal(folder, plan, content)
+
+
+@pytest.mark.parametrize("barrier", [False, True])
+@pytest.mark.parametrize("second", [0, 8, 15])
+def test_words_over_words_are_recovered_from_a_crash_while_recovering(
+    tmp_path: Path, second: int, *, barrier: bool
+) -> None:
+    """Some are changed by both writes, some by one of them; also where words do not line up."""
+    content = bytes(range(1, 251)) * 6
+    one, other = bytearray(content[:1200]), bytearray()
+    for place in (20, 100, 700):
+        one[place] ^= 0xFF
+    between = bytes(one) + content[1200:]
+    other += between[second : second + 1200]
+    for place in (20, 300, 701):
+        other[place - second] ^= 0x55
+    changes = [(0, bytes(one)), *([None] if barrier else []), (second, bytes(other))]
+    plan = make_plan(content, changes)
+    assert all(write.new.in_place for write in plan.writes())
+    wanted = result_of(plan, content)
+    chance = random.Random(second)
+    write_journal(tmp_path, plan, content)
+
+    def recover(disk: Disk, way: str) -> None:
+        with examined(tmp_path, disk) as recovery:
+            if way == "back":
+                recovery.take_back(disk)
+            else:
+                recovery.finish(disk, digest)
+        assert disk.content == (content if way == "back" else wanted)
+        for path in tmp_path.iterdir():
+            path.unlink()
+        write_journal(tmp_path, plan, content)
+
+    first = dict.fromkeys(crashes(content, chance, lambda disk: apply_plan(plan, disk, None)))
+    for left, way in product(first, ("back", "on")):
+        for again in dict.fromkeys(crashes(left, chance, partial(recover, way=way))):
+            for last in ("back", "on"):
+                recover(Disk(again), last)
+
+
+def test_no_undo_file_takes_more_room_than_the_image_could_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(1, 251)) * 6
+    content = content[:1496]
+    new = bytearray(content)
+    new[9] ^= 1
+    plan = make_plan(content, [(0, bytes(new)), (0, content), (0, bytes(new))])
+    assert all(write.new.in_place for write in plan.writes())
+    write_journal(tmp_path, plan, content)
+    monkeypatch.setattr(recovery_module, "_ALWAYS_WHOLE", 0)
+    for most in (3, 2):
+        monkeypatch.setattr(recovery_module, "_MOST_TIMES", most)
+        if most == 3:
+            with examined(tmp_path, Disk(content)):
+                continue
+        with pytest.raises(JournalError, match="so many writes"):
+            examine(open_journal(tmp_path / f"{NAME}.qcow2-undo.1"), Disk(content), digest)
 
 
 @SETTINGS

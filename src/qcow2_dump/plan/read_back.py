@@ -1,11 +1,10 @@
 """What a plan wrote, read once more: from the disk, and not from what the system remembers."""
 
-from collections.abc import Iterable, Iterator
-
 from qcow2_dump.errors import SourceError
 from qcow2_dump.plan.comparing import first_difference
-from qcow2_dump.plan.model import Plan, Write
+from qcow2_dump.plan.model import Plan
 from qcow2_dump.plan.overlay import OverlaySource
+from qcow2_dump.plan.segments import groups
 from qcow2_dump.storage.open_file import OpenFile
 
 __all__ = ["read_back"]
@@ -23,7 +22,7 @@ def read_back(plan: Plan, source: OpenFile) -> None:
     # What was cut off held zeros before: nothing else is.
     running.resize(max([plan.new_size, *(write.end for write in plan.writes())]))
     forgotten = 0
-    for group in _groups(plan.writes()):
+    for group in groups(plan.writes()):
         first = max(forgotten, group[0].offset // _WINDOW * _WINDOW)
         for start in range(first, max(write.end for write in group), _WINDOW):
             source.forget(start, _WINDOW)
@@ -36,18 +35,3 @@ def read_back(plan: Plan, source: OpenFile) -> None:
             if len(group) > 1:
                 # What lay there before it is what the write before left.
                 running.put(write.offset, write.old)
-
-
-def _groups(writes: Iterable[Write]) -> Iterator[list[Write]]:
-    """Writes that lie over each other, in the order in which they are made; groups by offset."""
-    numbered = sorted(enumerate(writes), key=lambda pair: pair[1].offset)
-    group: list[tuple[int, Write]] = []
-    end = 0
-    for number, write in numbered:
-        if group and write.offset >= end:
-            yield [held for _, held in sorted(group)]
-            group = []
-        group.append((number, write))
-        end = max(end, write.end)
-    if group:
-        yield [held for _, held in sorted(group)]

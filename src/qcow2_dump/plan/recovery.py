@@ -7,7 +7,7 @@ was not done by the change, and then nothing is touched.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from qcow2_dump.errors import JournalError, PlanError
@@ -15,7 +15,7 @@ from qcow2_dump.plan.apply import check_plan, redo, take_back
 from qcow2_dump.plan.journal import Digest, Journal
 from qcow2_dump.plan.model import Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.segments import TooTangledError, segments
+from qcow2_dump.plan.segments import TooTangledError, groups, segments
 from qcow2_dump.plan.signal_gate import SignalGate
 from qcow2_dump.plan.target import Readable, Target
 from qcow2_dump.plan.undo_format import UndoState
@@ -24,6 +24,10 @@ __all__ = ["Recovery", "examine"]
 
 _SECTOR = 512
 _PIECE = 1 << 20
+
+# What a real change writes lies in the file, and no more than a few times in one place.
+_MOST_TIMES = 16
+_ALWAYS_WHOLE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
         if digest(before) != journal.metadata.state_before:
             raise JournalError("it is of another image, or the image was changed since")
         check_plan(plan, before)
+        plan = _in_whole(plan, before)
     except PlanError as error:
         plan.close()
         raise JournalError(f"{journal.path}: the image was changed since: {error}") from error
@@ -85,6 +90,41 @@ def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
         plan.close()
         raise
     return Recovery(journal, plan, stopped)
+
+
+def _in_whole(plan: Plan, before: OverlaySource) -> Plan:
+    """The same plan, with all bytes of writes that lie over each other.
+
+    One of them laid over what another left would make of it what neither explains, and nobody
+    could go on from there after the next crash.
+    """
+    entangled = {
+        id(write)
+        for group in groups(plan.writes())
+        if len(group) > 1
+        for write in group
+        if write.new.in_place
+    }
+    _check_room(sum(write.length for write in plan.writes() if id(write) in entangled), before)
+    running, steps = OverlaySource(before), list[Step]()
+    for step in plan.steps:
+        if isinstance(step, Resize):
+            running.resize(step.new)
+        elif isinstance(step, Write):
+            if id(step) in entangled:
+                held = running.read(step.offset, step.length)
+                old, new = plan.spool.put(held), plan.spool.put(step.new.over(held))
+                step = replace(step, old=old, new=new)  # noqa: PLW2901
+            running.put(step.offset, step.new)
+        steps.append(step)
+    return Plan(plan.title, plan.size, steps, plan.spool)
+
+
+def _check_room(length: int, image: Readable) -> None:
+    """Refuse to put more aside than a real change of the image could need."""
+    # Of a device it is not known how much it holds.
+    if length > _MOST_TIMES * (image.allocated() or image.size) + _ALWAYS_WHOLE:
+        raise JournalError("altered: no plan has so many writes over each other")
 
 
 def _where_it_stopped(plan: Plan, image: Readable) -> tuple[int, int]:

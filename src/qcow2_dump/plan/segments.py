@@ -1,13 +1,13 @@
 """Where the writes of a plan overlap: byte ranges that hold one thing after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from qcow2_dump.plan.model import Step, Write
 
-__all__ = ["TooTangledError", "are_too_tangled", "segments"]
+__all__ = ["TooTangledError", "are_too_tangled", "groups", "segments"]
 
 # Writes inside of writes inside of writes take time as their number squared. Ten million is some
 # seconds, and no repair comes near; nor does any write a place a thousand times.
@@ -53,3 +53,18 @@ def segments(steps: Sequence[Step]) -> Iterator[tuple[int, int, list[int]]]:
             following += 1
         if active:
             yield low, high, sorted(at for _, at in active)
+
+
+def groups(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    """Writes that lie over each other, in the order in which they are made; groups by offset."""
+    numbered = sorted(enumerate(writes), key=lambda pair: pair[1].offset)
+    group: list[tuple[int, Write]] = []
+    end = 0
+    for number, write in numbered:
+        if group and write.offset >= end:
+            yield [held for _, held in sorted(group)]
+            group = []
+        group.append((number, write))
+        end = max(end, write.end)
+    if group:
+        yield [held for _, held in sorted(group)]
