@@ -266,6 +266,23 @@ def test_an_entry_of_two_words_is_told_whole(unit_bits: int) -> None:
     draft.close()
 
 
+def test_an_entry_cut_in_two_by_sectors_is_told_as_far_as_it_is_written() -> None:
+    """A table that is not aligned, as damage makes them: what is written are whole sectors."""
+    content = bytes(range(1, 129)) * 64
+    draft, _ = made(content, [], 0)
+    old = np.frombuffer(content[8:], ">u8").astype(np.uint64)
+    new = old.copy()
+    # The first word of a sector and the last one of another, each half of an entry.
+    for at in (63, 510):
+        new[at] ^= np.uint64(1 << 63)
+    draft.put_words(Stage.SWITCH, 8, old, new, Field("l2", 8, 128), "5.0")
+    plan = draft.build()
+    (write,) = plan.writes()
+    assert (write.offset, write.end) == (512, 4096)
+    assert carried_out(plan, content) == content[:8] + new.astype(">u8").tobytes()
+    draft.close()
+
+
 def test_what_was_put_twice_is_what_both_make_of_it() -> None:
     """Of a place that is put once more, only what became of it is looked at."""
     content = bytes(range(256)) * 32
