@@ -118,7 +118,16 @@ def make_plan(content: bytes, changes: list[tuple[int, bytes] | int | None]) -> 
         elif change is not None:
             offset, data = change
             old, new = bytes(held[offset : offset + len(data)]), data
-            step = Write(offset, *plan.spool.put_change(old, new), PLAIN, "because", 1)
+            # Words of what was not there yet have nothing around them.
+            there = offset + len(data) <= len(content)
+            blobs = plan.spool.put(old), plan.spool.put(new)
+            step = Write(
+                offset,
+                *(plan.spool.put_change(old, new) if there else blobs),
+                PLAIN,
+                "because",
+                1,
+            )
             put(held, offset, data)
         plan.steps.append(step)
     return plan

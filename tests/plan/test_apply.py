@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from qcow2_dump.errors import JournalError, SourceError, StalePlanError, UnsafePlanError
-from qcow2_dump.plan.apply import apply_plan
+from qcow2_dump.plan.apply import apply_plan, check_plan
 from qcow2_dump.plan.journal import Journal, create_journal, open_journal
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Write
 from qcow2_dump.plan.recovery import examine
@@ -286,6 +286,20 @@ def test_what_lies_around_words_that_change_is_looked_at_first() -> None:
         with pytest.raises(StalePlanError):
             apply_plan(plan, disk, None)
         assert disk.log == []
+
+
+def test_words_that_make_something_else_than_is_said_are_refused() -> None:
+    """As an undo file may have it that somebody altered."""
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+    plan = make_plan(CONTENT, [(0, bytes(new))])
+    check_plan(plan, Disk(CONTENT), results=True)
+    (write,) = plan.writes()
+    assert write.new.checksum is not None
+    plan.steps = [replace(write, new=write.new._replace(checksum=write.new.checksum ^ 1))]
+    check_plan(plan, Disk(CONTENT))
+    with pytest.raises(UnsafePlanError, match="not what it says"):
+        check_plan(plan, Disk(CONTENT), results=True)
 
 
 def test_what_changes_around_words_at_the_last_moment_stays_changed() -> None:

@@ -163,6 +163,24 @@ def test_a_long_write_comes_back_in_pieces(image: Path) -> None:
             assert result_of(read, content) == result_of(plan, content)
 
 
+def test_words_behind_the_end_of_the_file_are_refused(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could tell after a crash what should lie around them."""
+    content = bytes(4096)
+    plan = make_plan(content, [8192])
+    blobs = plan.spool.put_change(content, content[:9] + b"x" + content[10:])
+    write = Write(4096, *blobs, Field("l2", 0), "because", 1)
+    plan.steps.append(write)
+    with pytest.raises(UnsafePlanError, match="behind the end"):
+        create(image, plan, content)
+    with monkeypatch.context() as careless:
+        careless.setattr(journal_module, "_has_no_place", lambda _plan: False)
+        made = create(image, plan, content)
+    with closing(made), pytest.raises(JournalError, match="makes no sense"):
+        made.plan()
+
+
 # Where it lies
 
 

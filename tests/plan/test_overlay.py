@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.errors import SourceError
-from qcow2_dump.plan import overlay as overlay_module
 from qcow2_dump.plan.model import Plan
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.spool import Blob, Spool
@@ -72,14 +71,6 @@ def changed(content: bytes, changes: list[Change]) -> tuple[OverlaySource, bytea
 CONTENTS = st.lists(st.sampled_from([bytes(BLOCK), b"k" * BLOCK, b"m" * 100]), max_size=12).map(
     b"".join
 )
-
-
-@pytest.fixture(params=[1, 8], autouse=True, scope="module")
-def patches(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What was laid over each other is made one, early and late."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(overlay_module, "_MOST_PATCHES", request.param)
-        yield
 
 
 @settings(max_examples=150)

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, count, product
 from pathlib import Path
@@ -182,6 +183,22 @@ def test_words_over_words_are_recovered_from_a_crash_while_recovering(
         for again in dict.fromkeys(crashes(left, chance, partial(recover, way=way))):
             for last in ("back", "on"):
                 recover(Disk(again), last)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_words_that_make_something_else_than_is_said_are_refused(
+    tmp_path: Path, *, done: bool
+) -> None:
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+    plan = make_plan(CONTENT, [(0, bytes(new))])
+    (write,) = plan.writes()
+    plan.steps = [replace(write, new=write.new._replace(checksum=1))]
+    write_journal(tmp_path, plan, CONTENT)
+    disk = Disk(new if done else CONTENT)
+    with pytest.raises(JournalError, match="altered"), examined(tmp_path, disk):
+        pass
+    assert disk.log == []
 
 
 def test_no_undo_file_takes_more_room_than_the_image_could_need(

@@ -47,8 +47,7 @@ def test_a_change_is_read_as_it_was_put(
         start = data.draw(st.integers(0, len(new)))
         length = data.draw(st.integers(0, len(new) - start))
         within = data.draw(st.integers(0, length))
-        merged = all_of_them.merged() if all_of_them.patches else all_of_them
-        for whole, below in ((after, held), (all_of_them, held), (merged, new)):
+        for whole, below in ((after, held), (all_of_them, held)):
             part, there = whole.cut(start, length), below[start : start + length]
             assert bytes(part.over(there)) == new[start : start + length]
             end = part.cut(within, length - within)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from qcow2_dump.plan import spool
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Write
+from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.planners.draft import Draft, Stage, Words
 from qcow2_dump.storage.memory import MemorySource
 from tests.support.whole_writes import carried_out, in_full
@@ -232,6 +233,31 @@ def shown(plan: Plan, content: bytes) -> list[object]:
         (write.offset, write.old.read(), write.new.read(), write.field, write.reason, write.count)
         for write in in_full(plan, content).writes()
     ]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_behind_the_end_of_the_file_all_is_put_aside(*, later: bool) -> None:
+    """What lies around words there is not in any file yet; a later draft knows the real end."""
+    content = bytes(range(256)) * 16
+    source: MemorySource | OverlaySource = MemorySource(content)
+    if later:
+        source = OverlaySource(source)
+        source.resize(12_288)
+    draft = Draft(SimpleNamespace(source=source, resolver=None), "test")  # type: ignore[arg-type]
+    what = Field("refcount_block", 0, 64)
+    old = np.zeros(512, dtype=np.uint64)
+    new = old.copy()
+    new[3] = new[385] = np.uint64(1 << 63)
+    draft.grow(12_288)
+    draft.put(Stage.NEW, 4096, new.astype(">u8").tobytes(), what, "4.0")
+    draft.put_words(Stage.RAISE, 8192 - 2048, old, new, what, "2.0")
+    for write in draft.build().writes():
+        assert not write.new.in_place
+    draft.put_words(Stage.RAISE, 0, old, new, what, "2.1")
+    first = next(draft.build().writes())
+    assert first.offset == 0
+    assert first.new.in_place is (spool._SHORTEST_IN_PLACE == 8)
+    draft.close()
 
 
 def test_of_bytes_without_units_all_are_put_aside() -> None:

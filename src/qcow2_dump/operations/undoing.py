@@ -13,6 +13,7 @@ from qcow2_dump.image.state_digest import source_digest
 from qcow2_dump.operations.applying import OpenedFile, Unfound, carry_out
 from qcow2_dump.operations.interrupted import interrupted_change, refuse_interrupted
 from qcow2_dump.operations.write_requests import UndoRequest
+from qcow2_dump.plan.apply import check_plan
 from qcow2_dump.plan.journal import Journal, create_journal, latest_change, open_journal
 from qcow2_dump.plan.recovery import Recovery, examine
 from qcow2_dump.plan.undo_files import UndoFile, find_undo_files, read_undo_file
@@ -114,6 +115,11 @@ class UndoRun:
         found = self._latest()
         self._journal = open_journal(found)
         plan = self._journal.undo_plan(self._file.source, source_digest)
+        try:
+            check_plan(plan, self._file.source, results=True)
+        except BaseException:
+            plan.close()
+            raise
         self._earlier = self._change_before(self._journal.metadata, found)
         return Proposal(plan, [f"Taken back is the change of {self._journal.metadata.date}."])
 

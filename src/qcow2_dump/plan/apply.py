@@ -72,11 +72,13 @@ def apply_plan(
             _finish(journal, target, state)
 
 
-def check_plan(plan: Plan, source: Readable) -> None:
+def check_plan(plan: Plan, source: Readable, *, results: bool = False) -> None:
     """Look whether a plan can be applied to an image, without changing anything.
 
-    Raises StalePlanError when the image does not hold what the plan expects; UnsafePlanError for
-    writes past the end of the file and for cutting off anything but zeros.
+    With ``results``, also whether it makes of the image what it says: one that was made in this
+    process does. Raises StalePlanError when the image does not hold what the plan expects;
+    UnsafePlanError for writes past the end of the file, for cutting off anything but zeros, and
+    for words that make something else of a place than is said.
     """
     if plan.size != source.size:
         raise StalePlanError(
@@ -94,6 +96,9 @@ def check_plan(plan: Plan, source: Readable) -> None:
             over = running.stretches(step.offset, step.end)
             _check_old(step, running if over or resized else source)
             running.put(step.offset, step.new)
+            made = step.new if results and step.new.in_place else None
+            if made is not None and first_difference(made, step.offset, running) is not None:
+                raise UnsafePlanError(f"a write at offset {step.offset:#x} is not what it says")
 
 
 def take_back(steps: Sequence[Step], target: Target, check: Callable[[], None]) -> None:

@@ -99,6 +99,8 @@ class Journal:
             if are_too_tangled(steps):
                 raise self._refused("altered: no plan has so many writes of the same place")
             plan = Plan(self.metadata.title, self.metadata.size_before, steps, spool)
+            if _has_no_place(plan):
+                raise self._refused("altered: a step makes no sense")
             if plan.new_size != self.metadata.size_after:
                 raise self._refused("altered: its steps and its metadata disagree")
         except BaseException:
@@ -341,6 +343,8 @@ def _write_body(fd: int, head: Head, plan: Plan, metadata: UndoMetadata, names: 
     start = at = HEAD_LENGTH + len(described)
     steps = list(chain.from_iterable(map(pieces, plan.steps)))
     _check_recoverable(steps)
+    if _has_no_place(plan):
+        raise UnsafePlanError("the change has words behind the end of the file")
     whole, behind = hashlib.sha256(), WriteBehind(fd)
     waiting: list[bytes] = []
     length = 0
@@ -369,6 +373,11 @@ def _write_waiting(fd: int, waiting: list[bytes], at: int, behind: WriteBehind) 
     waiting.clear()
     behind.wrote(at, end)
     return end
+
+
+def _has_no_place(plan: Plan) -> bool:
+    """Whether words change where nothing lies around them yet: what is there nobody could tell."""
+    return any(write.new.in_place and write.end > plan.size for write in plan.writes())
 
 
 def _check_recoverable(steps: list[Step]) -> None:

@@ -10,9 +10,6 @@ from qcow2_dump.storage.base import ByteSource
 
 __all__ = ["OverlaySource"]
 
-# What was laid over each other so often becomes one: each reading lays over all of them anew.
-_MOST_PATCHES = 8
-
 
 class OverlaySource(ByteSource):
     """Another source under a growing layer of writes; nothing is ever written to it.
@@ -157,8 +154,6 @@ class OverlaySource(ByteSource):
             if reached < low:
                 found.append((reached, blob.cut(reached - offset, low - reached)))
             below = held.cut(low - start, high - low)
-            if len(below.patches) >= _MOST_PATCHES:
-                below = below.merged()
             found.append((low, below.under(blob.cut(low - offset, high - low))))
             reached = high
         if reached < end:

@@ -1,6 +1,5 @@
 """Words that lie over other bytes: how they are kept, and how they are laid there."""
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +9,6 @@ __all__ = [
     "NUMBER",
     "VALUE",
     "WORD",
-    "LooseBytes",
     "Patch",
     "Store",
     "Swap",
@@ -81,46 +79,16 @@ class Patch(NamedTuple):
     def lay_over(self, buffer: memoryview, start: int) -> None:
         """Lay them over bytes that begin ``start`` bytes behind the beginning of the place."""
         skipped = self.start + start
-        if skipped % WORD or len(buffer) % WORD:
-            self.as_bytes().lay_over(buffer, start)
-            return
         at, _, words = self.both()
+        if skipped % WORD or len(buffer) % WORD:
+            # Words that lie across the ends of what is looked at: byte by byte.
+            places = (at[:, np.newaxis] * WORD + np.arange(WORD) - skipped).reshape(-1)
+            inside = (places >= 0) & (places < len(buffer))
+            np.frombuffer(buffer, np.uint8)[places[inside]] = words.view(np.uint8)[inside]
+            return
         at -= skipped // WORD
         held = np.frombuffer(buffer, VALUE)
         if len(at) and (int(at[0]) < 0 or int(at[-1]) >= len(held)):
-            inside = (at >= 0) & (at < len(held))
-            at, words = at[inside], words[inside]
+            within = (at >= 0) & (at < len(held))
+            at, words = at[within], words[within]
         held[at] = words
-
-    def as_bytes(self) -> "LooseBytes":
-        """Each byte of them by itself."""
-        at, _, words = self.both()
-        places = at[:, np.newaxis] * WORD + np.arange(WORD) - self.start
-        return LooseBytes(places.reshape(-1), words.view(np.uint8))
-
-
-class LooseBytes(NamedTuple):
-    """Some bytes of a place, and where they are in it, ascending (int64[n], uint8[n])."""
-
-    places: _Numbers
-    values: NDArray[np.uint8]
-    start: int = 0
-
-    @classmethod
-    def merged(cls, patches: Sequence["Patch | LooseBytes"]) -> "LooseBytes":
-        """What several become that lie one over the other, the last one on top."""
-        parts = [patch.as_bytes() for patch in reversed(patches)]
-        places = np.concatenate([part.places for part in parts])
-        values = np.concatenate([part.values for part in parts])
-        places, first = np.unique(places, return_index=True)
-        return cls(places, values[first])
-
-    def lay_over(self, buffer: memoryview, start: int) -> None:
-        """As `Patch.lay_over`."""
-        places = self.places - (self.start + start)
-        inside = (places >= 0) & (places < len(buffer))
-        np.frombuffer(buffer, np.uint8)[places[inside]] = self.values[inside]
-
-    def as_bytes(self) -> "LooseBytes":
-        """Themselves, counted from the beginning of the place."""
-        return LooseBytes(self.places - self.start, self.values)

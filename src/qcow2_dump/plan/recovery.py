@@ -8,9 +8,13 @@ was not done by the change, and then nothing is touched.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import reduce
+from itertools import compress, pairwise
+from operator import or_
 
-from qcow2_dump.errors import JournalError, PlanError
+import numpy as np
+
+from qcow2_dump.errors import JournalError, PlanError, StalePlanError
 from qcow2_dump.plan.apply import check_plan, redo, take_back
 from qcow2_dump.plan.journal import Digest, Journal
 from qcow2_dump.plan.model import Plan, Resize, Step, Write
@@ -19,10 +23,10 @@ from qcow2_dump.plan.segments import TooTangledError, groups, segments
 from qcow2_dump.plan.signal_gate import SignalGate
 from qcow2_dump.plan.target import Readable, Target
 from qcow2_dump.plan.undo_format import UndoState
+from qcow2_dump.plan.versions import SECTOR, held_versions
 
 __all__ = ["Recovery", "examine"]
 
-_SECTOR = 512
 _PIECE = 1 << 20
 
 # What a real change writes lies in the file, and no more than a few times in one place.
@@ -78,11 +82,12 @@ def examine(journal: Journal, image: Readable, digest: Digest) -> Recovery:
         before = OverlaySource(image, plan.inverse(plan.title, "undo"))
         if digest(before) != journal.metadata.state_before:
             raise JournalError("it is of another image, or the image was changed since")
-        check_plan(plan, before)
+        check_plan(plan, before, results=True)
         plan = _in_whole(plan, before)
     except PlanError as error:
         plan.close()
-        raise JournalError(f"{journal.path}: the image was changed since: {error}") from error
+        why = "the image was changed since" if isinstance(error, StalePlanError) else "altered"
+        raise JournalError(f"{journal.path}: {why}: {error}") from error
     except JournalError as error:
         plan.close()
         raise JournalError(f"{journal.path}: {error}") from error
@@ -202,42 +207,12 @@ def _by_bytes(
     # A version shows from the stretch that makes it up to the one that makes the next.
     spans = [_span(first, last) for first, last in pairwise(bounds)]
     possible = everything
-    # All versions are held at the same time.
-    piece = max(_SECTOR, _PIECE // len(spans))
-    for low in range(*where, piece):
-        held = image.read(low, min(piece, where[1] - low))
-        versions = _versions(writes, low, held)
-        whole = [span for span, version in zip(spans, versions, strict=True) if version == held]
-        if whole and len(spans) == 2:
-            possible &= whole[0] if len(whole) == 1 else everything
-            continue
-        possible &= _by_sectors(low, held, versions, spans, everything)
-    return possible
-
-
-def _versions(writes: Sequence[Write], low: int, held: bytes) -> list[bytes | bytearray]:
-    """What some bytes at an offset are before the first of some writes, and after each of them."""
-    before: bytes | bytearray = held
-    for write in reversed(writes):
-        before = write.old.over(before, low - write.offset)
-    versions = [before]
-    for write in writes:
-        versions.append(write.new.over(versions[-1], low - write.offset))
-    return versions
-
-
-def _by_sectors(
-    offset: int, held: bytes, versions: list[bytes | bytearray], spans: list[int], everything: int
-) -> int:
-    possible, at = everything, 0
-    while at < len(held):
-        end = min(len(held), ((offset + at) // _SECTOR + 1) * _SECTOR - offset)
-        here = 0
-        for span, version in zip(spans, versions, strict=True):
-            if version[at:end] == held[at:end]:
-                here |= span
-        if not here:
-            raise JournalError(f"the image was changed since: at offset {offset + at:#x}")
-        possible &= here
-        at = end
+    for low in range(*where, _PIECE):
+        equal = held_versions(writes, low, image.read(low, min(_PIECE, where[1] - low)))
+        unknown = np.flatnonzero(~equal.any(axis=0))
+        if len(unknown):
+            offset = max(low, (low // SECTOR + int(unknown[0])) * SECTOR)
+            raise JournalError(f"the image was changed since: at offset {offset:#x}")
+        for shown in {sector.tobytes() for sector in np.ascontiguousarray(equal.T)}:
+            possible &= reduce(or_, compress(spans, shown))
     return possible

@@ -10,9 +10,9 @@ from qcow2_dump.plan.model import Step, Write
 __all__ = ["TooTangledError", "are_too_tangled", "groups", "segments"]
 
 # Writes inside of writes inside of writes take time as their number squared. Ten million is some
-# seconds, and no repair comes near; nor does any write a place a thousand times.
+# seconds, and no repair comes near; nor does any write a place a hundred times.
 _MOST_VISITS = 10_000_000
-_MOST_VERSIONS = 1_000
+_MOST_VERSIONS = 100
 
 
 class TooTangledError(ValueError):

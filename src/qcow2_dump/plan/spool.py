@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcow2_dump.plan.patches import NUMBER, VALUE, WORD, LooseBytes, Patch, Swap
+from qcow2_dump.plan.patches import NUMBER, VALUE, WORD, Patch, Swap
 
 __all__ = ["LONGEST_IN_PLACE", "Blob", "Spool", "any_bits", "differing_words"]
 
@@ -132,7 +132,7 @@ class Blob(NamedTuple):
     spool: Spool | None
     position: int
     length: int
-    patches: tuple[Patch | LooseBytes, ...] = ()
+    patches: tuple[Patch, ...] = ()
     in_place: bool = False
     checksum: int | None = None
 
@@ -151,7 +151,7 @@ class Blob(NamedTuple):
 
         As `unpack_words` takes them, its own ones last.
         """
-        patch = self._whole_patch()
+        (patch,) = self.patches
         words, packed = patch.swap.words, patch.swap.packed()
         if not patch.is_new:
             numbers, old = words * NUMBER.itemsize, words * VALUE.itemsize
@@ -204,7 +204,8 @@ class Blob(NamedTuple):
 
         None where the words that are to change are not what they were.
         """
-        at, was, will = self._whole_patch().both()
+        (patch,) = self.patches
+        at, was, will = patch.both()
         if (np.frombuffer(held, VALUE).take(at) != was).any():
             return None
         buffer = bytearray(held)
@@ -217,17 +218,6 @@ class Blob(NamedTuple):
             return self
         patches = tuple(patch._replace(start=patch.start + start) for patch in self.patches)
         return Blob(self.spool, self.position + start, length, patches, self.in_place)
-
-    def merged(self) -> "Blob":
-        """The same, with all patches made one."""
-        return self._replace(patches=(LooseBytes.merged(self.patches),))
-
-    def _whole_patch(self) -> Patch:
-        """The patch of bytes in place of which nothing was cut off."""
-        (patch,) = self.patches
-        if not isinstance(patch, Patch):
-            raise TypeError("bytes in place have words")
-        return patch
 
     def under(self, other: "Blob") -> "Blob":
         """What becomes of it when as many bytes in place are laid over it."""

@@ -35,13 +35,15 @@ def change_of(
     before: bytes,
     after: bytes | bytearray,
     at: _I64 | None = None,
+    *,
+    whole: bool = False,
 ) -> Change | None:
     """What differs between two versions of the place at a file offset in bytes; None for nothing.
 
     The place is made of units of ``unit_bits`` bits, or of none (0): then all of its bytes are put
-    aside, because whoever shows the change has no other way to them. ``at`` are the numbers of the
-    words of 8 bytes that differ, ascending (int64[n]), where they are known. Raises OSError as
-    `Spool.put`.
+    aside, because whoever shows the change has no other way to them; otherwise all of them only
+    if it is to be the ``whole``. ``at`` are the numbers of the words of 8 bytes that differ,
+    ascending (int64[n]), where they are known. Raises OSError as `Spool.put`.
     """
     if at is None and before == after:
         return None
@@ -56,6 +58,8 @@ def change_of(
     count = _flipped(unit_bits, was ^ will) if unit_bits <= 8 * WORD else _wide(unit_bits, at)
     if end - start < len(before):
         before, after = before[start:end], after[start:end]
+    if whole:
+        return Change(offset + start, spool.put(before), spool.put(after), count)
     shown = _whole_units(unit_bits, at, start, end)
     return Change(offset + start, *spool.put_change(before, after, shown), count)
 

@@ -18,6 +18,7 @@ from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
 from qcow2_dump.plan.patches import WORD
 from qcow2_dump.plan.spool import Blob, Spool
+from qcow2_dump.plan.target import Readable
 from qcow2_dump.planners.difference import Change, change_of
 
 __all__ = ["Draft", "Stage", "Words"]
@@ -103,6 +104,8 @@ class Draft:
         self.title = title
         self.overlay = OverlaySource(image.source)
         self._spool = Spool() if spool is None else spool
+        # Words that change stay where they are; behind the end of the file there is no such place.
+        self._end = _real_size(image.source)
         self._puts: dict[Stage, list[_Put]] = {stage: [] for stage in Stage}
         self._number = 0
         self._size: int | None = None
@@ -241,7 +244,8 @@ class Draft:
             before, after, at = before[:shown], after[:shown], None
         if at is not None and not len(at):
             return None
-        return change_of(self._spool, offset, field.unit_bits, before, after, at)
+        whole = offset + len(after) > self._end
+        return change_of(self._spool, offset, field.unit_bits, before, after, at, whole=whole)
 
     def _all_steps(self) -> list[Step]:
         """The steps of all stages, with barriers between."""
@@ -290,6 +294,13 @@ class Draft:
             # Bits that are not told are the same in both.
             new = _changed_bits(old, new, bytes(put.over.over(nothing)))
         return self._change(put.offset, put.field, old, new)
+
+
+def _real_size(source: Readable) -> int:
+    """The length in bytes of the file below all that is only planned."""
+    while isinstance(source, OverlaySource):
+        source = source.inner
+    return source.size
 
 
 def _changed_bits(old: bytes, new: bytes, other: bytes) -> bytes:
