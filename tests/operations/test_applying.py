@@ -98,7 +98,7 @@ def test_what_the_system_holds_is_forgotten_before_it_is_read(
 def test_what_is_cut_off_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     path.write_bytes(b"z" * 512 + bytes(4096))
-    plan = make_plan(path.read_bytes(), [(0, b"a" * 512), 512])
+    plan = make_plan(path.read_bytes(), [(0, b"a" * 512), (600, bytes(700)), 512])
     assert isinstance(plan.steps[-1], Resize)
     opened = OpenedFile(str(path), WriteOptions())
     apply_plan(plan, opened.target, None)

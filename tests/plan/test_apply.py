@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from qcow2_dump.errors import JournalError, SourceError, StalePlanError, UnsafePlanError
-from qcow2_dump.plan.apply import apply_plan, check_plan
+from qcow2_dump.plan.apply import apply_plan, check_plan, redo, take_back
 from qcow2_dump.plan.journal import Journal, create_journal, open_journal
 from qcow2_dump.plan.model import Barrier, Plan, Resize, Write
 from qcow2_dump.plan.recovery import examine
@@ -261,7 +261,7 @@ def test_what_found_no_room_half_way_is_taken_back_where_it_was_written() -> Non
     assert disk.content == disk.stable == content
 
 
-def test_an_image_that_changes_meanwhile_is_left_as_it_was(tmp_path: Path) -> None:
+def test_an_image_that_changes_meanwhile_is_left_as_somebody_else_made_it(tmp_path: Path) -> None:
     disk = Disk(CONTENT)
 
     def meddle(what: str, _calls: int) -> None:
@@ -272,7 +272,9 @@ def test_an_image_that_changes_meanwhile_is_left_as_it_was(tmp_path: Path) -> No
     disk = Disk(CONTENT.ljust(4096, b"\0"), meddle)
     with pytest.raises(StalePlanError):
         apply_plan(plan, disk, None)
-    assert disk.content[:3000] == CONTENT.ljust(4096, b"\0")[:3000]
+    theirs = bytearray(CONTENT.ljust(4096, b"\0"))
+    theirs[3100] = 7
+    assert disk.content == theirs
 
 
 def test_what_lies_around_words_that_change_is_looked_at_first() -> None:
@@ -300,6 +302,49 @@ def test_words_that_make_something_else_than_is_said_are_refused() -> None:
     check_plan(plan, Disk(CONTENT))
     with pytest.raises(UnsafePlanError, match="not what it says"):
         check_plan(plan, Disk(CONTENT), results=True)
+
+
+def test_a_word_that_changes_at_the_last_moment_is_not_written_over() -> None:
+    new = bytearray(CONTENT)
+    new[100], new[1900] = 7, 8
+
+    class Meddled(Disk):
+        reads = 0
+
+        def read_at(self, offset: int, buffer: memoryview) -> int:
+            self.reads += 1
+            if self.reads == 2:
+                self.content[101] ^= 1
+            return super().read_at(offset, buffer)
+
+    disk = Meddled(CONTENT)
+    with pytest.raises(StalePlanError, match="no longer those of the plan"):
+        apply_plan(make_plan(CONTENT, [(0, bytes(new))]), disk, None)
+    assert disk.log == []
+    assert disk.content[101] == CONTENT[101] ^ 1
+
+
+@pytest.mark.parametrize("step", [1, 40])
+def test_long_writes_are_taken_back_and_finished(step: int) -> None:
+    """Longer than what is compared at a time, whole and as words."""
+    content = os.urandom(3 << 20)
+    start, end = 1000, 1000 + (3 << 19)
+    new = bytearray(content)
+    for place in range(start, end, step):
+        new[place] ^= 0xFF
+    plan = make_plan(content, [(start, bytes(new[start:end]))])
+    assert next(plan.writes()).new.in_place is (step == 40)
+    for have, way, wanted in ((content, redo, bytes(new)), (new, take_back, content)):
+        half = bytearray(have)
+        half[1 << 20 : 3 << 19] = new[1 << 20 : 3 << 19]
+        disk = Disk(half)
+        way(plan.steps, disk, lambda: None)
+        assert disk.content == disk.stable == wanted
+    disk = Disk(content)
+    disk.content[5 << 18] ^= 1
+    place = start if step == 40 else 5 << 18
+    with pytest.raises(StalePlanError, match=f"at offset {place:#x} "):
+        apply_plan(plan, disk, None)
 
 
 def test_what_changes_around_words_at_the_last_moment_stays_changed() -> None:

@@ -163,6 +163,20 @@ def test_a_long_write_comes_back_in_pieces(image: Path) -> None:
             assert result_of(read, content) == result_of(plan, content)
 
 
+def test_too_many_writes_of_one_place_are_refused(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any of them is laid over another."""
+    plan = make_plan(CONTENT, [(0, b"x")] * 101)
+    with pytest.raises(UnsafePlanError, match="too many steps"):
+        create(image, plan)
+    with monkeypatch.context() as careless:
+        careless.setattr(journal_module, "are_too_tangled", lambda _steps: False)
+        made = create(image, plan)
+    with closing(made), pytest.raises(JournalError, match="so many writes of the same place"):
+        made.plan()
+
+
 def test_words_behind_the_end_of_the_file_are_refused(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Where writes overlap, held against a list of the steps per byte."""
 
+from itertools import pairwise
 from unittest import mock
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qcow2_dump.plan import segments as module
-from qcow2_dump.plan.segments import TooTangledError, are_too_tangled, segments
+from qcow2_dump.plan.model import Write
+from qcow2_dump.plan.segments import TooTangledError, are_too_tangled, groups, segments
 from tests.plan.disk import make_plan
 
 WRITES = st.lists(
@@ -42,6 +44,29 @@ def test_too_many_in_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(list(segments(apart.steps))) == 90
     assert not are_too_tangled(apart.steps)
     assert not are_too_tangled([])
+
+
+@given(WRITES)
+def test_groups_are_apart_and_in_order(changes: list[tuple[int, bytes] | None]) -> None:
+    steps = make_plan(bytes(100), list(changes)).steps
+    writes = [step for step in steps if isinstance(step, Write)]
+    found = list(groups(writes))
+    assert sorted(map(id, writes)) == sorted(id(write) for group in found for write in group)
+    for group in found:
+        order = [next(at for at, write in enumerate(writes) if write is held) for held in group]
+        assert order == sorted(order)
+        # Each of them touches what the others cover.
+        reached = min(write.offset for write in group)
+        for write in sorted(group, key=lambda write: write.offset):
+            assert write.offset <= reached
+            reached = max(reached, write.end)
+    for one, other in pairwise(found):
+        assert max(write.end for write in one) <= min(write.offset for write in other)
+
+
+def test_a_group_reaches_as_far_as_its_longest_write() -> None:
+    plan = make_plan(bytes(100), [(0, b"x" * 50), (5, b"y"), (20, b"z"), (50, b"apart")])
+    assert [len(group) for group in groups(plan.writes())] == [3, 1]
 
 
 def test_too_many_versions_of_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,9 @@ def apply_plan(
             target.sync()
             gate.check()
         except BaseException as error:
+            if begun and isinstance(error, StalePlanError):
+                # Nothing of this step was written: what is there now is not ours to take back.
+                begun -= 1
             _roll_back(plan.steps[:begun], target, journal)
             error.add_note(_TAKEN_BACK if begun else _UNTOUCHED)
             raise

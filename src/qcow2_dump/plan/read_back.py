@@ -18,9 +18,8 @@ def read_back(plan: Plan, source: OpenFile) -> None:
 
     Raises SourceError where something reads differently, or cannot be read.
     """
+    # What was cut off held zeros before, as it reads now: nothing else is.
     running = OverlaySource(source)
-    # What was cut off held zeros before: nothing else is.
-    running.resize(max([plan.new_size, *(write.end for write in plan.writes())]))
     forgotten = 0
     for group in groups(plan.writes()):
         first = max(forgotten, group[0].offset // _WINDOW * _WINDOW)
