@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcow2_dump.plan import spool as spool_module
-from qcow2_dump.plan.patches import unpack_words
-from qcow2_dump.plan.spool import Blob, Spool, differing_words
+from qcow2_dump.plan.patches import WordChanges
+from qcow2_dump.plan.spool import Blob, Spool
 
 LENGTH = 4096
 
@@ -75,11 +75,16 @@ def test_bytes_in_place_know_what_they_were_made_for(places: list[int], at: int)
     in_words = old[word : word + 8] != new[word : word + 8]
     if before.in_place:
         assert before.cut(0, LENGTH - 8).checksum is None
-        assert bytes(after.swapped(old) or b"") == new
-        assert (after.swapped(other) is None) == in_words
-        back = before.swapped(changed(new, [at]))
-        assert (back is None) == in_words
-        assert in_words or bytes(back or b"") == other
+        held = bytearray(old)
+        assert after.swap_into(held)
+        assert held == new
+        for blob, there, wanted in (
+            (after, other, changed(new, [at])),
+            (before, changed(new, [at]), other),
+        ):
+            held = bytearray(there)
+            assert blob.swap_into(held) is not in_words
+            assert held == (there if in_words else wanted)
 
 
 def test_a_few_words_take_little_room() -> None:
@@ -88,11 +93,11 @@ def test_a_few_words_take_little_room() -> None:
     new = changed(old, [0, 1, 30_000, 65_535])
     before, after = spool.put_change(old, new)
     assert after.in_place
-    numbers, was, will = unpack_words(after.packed_words()[1])
-    assert numbers.tolist() == differing_words(old, new).tolist() == [0, 3750, 8191]
+    numbers, was, will = WordChanges.unpack(after.packed_words()[1])
+    assert numbers.tolist() == WordChanges.between(old, new).at.tolist() == [0, 3750, 8191]
     words = [np.frombuffer(data, "<u8")[numbers].tolist() for data in (old, new)]
     assert [was.tolist(), will.tolist()] == words
-    numbers, was, will = unpack_words(before.packed_words()[1])
+    numbers, was, will = WordChanges.unpack(before.packed_words()[1])
     assert [will.tolist(), was.tolist()] == words
     assert before.packed_words()[0] == after.packed_words()[0] == 3
     assert spool.put(b"behind").position == 3 * (4 + 8 + 8)
@@ -104,7 +109,7 @@ def test_words_that_do_not_differ_may_be_among_them() -> None:
     spool = Spool()
     old = os.urandom(LENGTH)
     new = changed(old, [80])
-    before, after = spool.put_change(old, new, np.array([9, 10, 11]))
+    before, after = spool.put_change(old, new, WordChanges.of(np.array([9, 10, 11]), old, new))
     assert after.packed_words()[0] == 3
     assert (bytes(before.over(new)), bytes(after.over(old))) == (old, new)
 

@@ -151,10 +151,11 @@ def _do(step: Step, target: Target) -> None:
 
 def _change_words(write: Write, target: Target) -> None:
     """Write a few words. What lies around them was looked at before, and stays as it is."""
-    changed = write.new.swapped(target.read(write.offset, write.length))
-    if changed is None:
+    held = bytearray(write.length)
+    target.read_into(write.offset, memoryview(held))
+    if not write.new.swap_into(held):
         raise _stale(write.offset)
-    target.write_at(write.offset, changed)
+    target.write_at(write.offset, held)
 
 
 def _check_old(write: Write, source: Readable) -> None:

@@ -1,6 +1,6 @@
 """Words that lie over other bytes: how they are kept, and how they are laid there."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ __all__ = [
     "Patch",
     "Store",
     "Swap",
+    "WordChanges",
     "packed_length",
-    "unpack_words",
 ]
 
 WORD = 8
@@ -34,15 +34,39 @@ def packed_length(words: int) -> int:
     return words * (NUMBER.itemsize + 2 * VALUE.itemsize)
 
 
-def unpack_words(packed: bytes) -> tuple[_Numbers, _Words, _Words]:
-    """Numbers of words, 4 bytes each, then these as they were, then as they are to be.
+class WordChanges(NamedTuple):
+    """Some words of a place: their numbers, what they are and what they become.
 
-    The numbers as int64[n], the words as little-endian uint64[n].
+    ``at`` ascends (int64[n]); ``old`` and ``new`` are the bytes as little-endian (uint64[n]).
     """
-    words = len(packed) // packed_length(1)
-    at = np.frombuffer(packed, NUMBER, words)
-    both = np.frombuffer(packed, VALUE, -1, at.nbytes)
-    return at.astype(np.int64), both[:words], both[words:]
+
+    at: _Numbers
+    old: _Words
+    new: _Words
+
+    @classmethod
+    def of(cls, at: _Numbers, before: bytes, after: bytes | bytearray) -> Self:
+        """Those with some numbers, of a place before and after a change."""
+        return cls(at, *(np.frombuffer(data, VALUE).take(at) for data in (before, after)))
+
+    @classmethod
+    def between(cls, before: bytes, after: bytes | bytearray) -> Self:
+        """Those in which two versions of a place, made of whole words, differ."""
+        differs = np.frombuffer(before, VALUE) != np.frombuffer(after, VALUE)
+        return cls.of(np.flatnonzero(differs), before, after)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """What `pack` gives."""
+        words = len(packed) // packed_length(1)
+        at = np.frombuffer(packed, NUMBER, words)
+        both = np.frombuffer(packed, VALUE, -1, at.nbytes)
+        return cls(at.astype(np.int64), both[:words], both[words:])
+
+    def pack(self) -> bytes:
+        """The numbers, 4 bytes each, then all of the old words, then all of the new ones."""
+        parts = self.at.astype(NUMBER), self.old.astype(VALUE), self.new.astype(VALUE)
+        return b"".join(part.data for part in parts)
 
 
 class Store(Protocol):
@@ -60,7 +84,7 @@ class Swap(NamedTuple):
     words: int
 
     def packed(self) -> bytes:
-        """What `unpack_words` takes."""
+        """What `WordChanges.unpack` takes."""
         return self.store.read(self.position, packed_length(self.words))
 
 
@@ -71,15 +95,15 @@ class Patch(NamedTuple):
     is_new: bool
     start: int = 0
 
-    def both(self) -> tuple[_Numbers, _Words, _Words]:
-        """Their numbers, ascending (int64[n]), the other words and these (little-endian uint64)."""
-        at, old, new = unpack_words(self.swap.packed())
-        return (at, old, new) if self.is_new else (at, new, old)
+    def words(self) -> WordChanges:
+        """What makes them of the other ones."""
+        words = WordChanges.unpack(self.swap.packed())
+        return words if self.is_new else WordChanges(words.at, words.new, words.old)
 
     def lay_over(self, buffer: memoryview, start: int) -> None:
         """Lay them over bytes that begin ``start`` bytes behind the beginning of the place."""
         skipped = self.start + start
-        at, _, words = self.both()
+        at, _, words = self.words()
         if skipped % WORD or len(buffer) % WORD:
             # Words that lie across the ends of what is looked at: byte by byte.
             places = (at[:, np.newaxis] * WORD + np.arange(WORD) - skipped).reshape(-1)

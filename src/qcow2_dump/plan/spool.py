@@ -10,11 +10,10 @@ import zlib
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qcow2_dump.plan.patches import NUMBER, VALUE, WORD, Patch, Swap
+from qcow2_dump.plan.patches import NUMBER, VALUE, WORD, Patch, Swap, WordChanges
 
-__all__ = ["LONGEST_IN_PLACE", "Blob", "Spool", "any_bits", "differing_words"]
+__all__ = ["LONGEST_IN_PLACE", "Blob", "Spool", "any_bits"]
 
 LONGEST_IN_PLACE = 2 << 20
 """Bytes of which a few words may change, at most: they are looked at as a whole."""
@@ -26,9 +25,6 @@ _IN_MEMORY = 2 << 20
 _MOST_DIFFERING = 1 / 4
 # Words of less are not worth the trouble.
 _SHORTEST_IN_PLACE = 4 << 10
-
-_Numbers = NDArray[np.int64]
-_Words = NDArray[np.uint64]
 
 
 class Spool:
@@ -50,33 +46,28 @@ class Spool:
         return Blob(self, self._append(data), len(data))
 
     def put_change(
-        self, old: bytes, new: bytes | bytearray, at: _Numbers | None = None
+        self, old: bytes, new: bytes | bytearray, words: WordChanges | None = None
     ) -> tuple["Blob", "Blob"]:
         """Put aside what some bytes are and what they become: a few words, or all of them.
 
-        ``at`` are the numbers of the words that differ, ascending (int64[n]), where they are known;
-        others may be among them, which are told as they are. Raises as `put`.
+        ``words`` are those that differ, where they are known; others may be among them, which are
+        told as they are. Raises as `put`.
         """
         if len(old) % WORD == 0 and _SHORTEST_IN_PLACE <= len(old) <= LONGEST_IN_PLACE:
-            at = differing_words(old, new) if at is None else at
-            if 0 < len(at) <= len(old) // WORD * _MOST_DIFFERING:
-                was, will = (np.frombuffer(data, VALUE).take(at) for data in (old, new))
-                sums = zlib.crc32(old), zlib.crc32(new)
-                return self.put_words(len(old), at, was, will, sums)
+            words = WordChanges.between(old, new) if words is None else words
+            if 0 < len(words.at) <= len(old) // WORD * _MOST_DIFFERING:
+                return self.put_words(len(old), words, (zlib.crc32(old), zlib.crc32(new)))
         return self.put(old), self.put(new)
 
     def put_words(
-        self, length: int, at: _Numbers, old: _Words, new: _Words, sums: tuple[int, int]
+        self, length: int, words: WordChanges, sums: tuple[int, int]
     ) -> tuple["Blob", "Blob"]:
         """Put aside what a few words of ``length`` bytes are and what they become, in place.
 
-        ``at`` are their numbers, ascending (int64[n], one at least); ``old`` and ``new`` their
-        bytes as little-endian numbers (uint64[n]); ``sums`` the CRC-32 of all bytes before and
-        after. Raises as `put`.
+        There is one at least; ``sums`` are the CRC-32 of all bytes before and after. Raises as
+        `put`.
         """
-        parts = at.astype(NUMBER), old.astype(VALUE), new.astype(VALUE)
-        packed = b"".join(part.data for part in parts)
-        swap = Swap(self, self._append(packed), len(at))
+        swap = Swap(self, self._append(words.pack()), len(words.at))
         return (
             Blob(None, 0, length, (Patch(swap, is_new=False),), in_place=True, checksum=sums[0]),
             Blob(None, 0, length, (Patch(swap, is_new=True),), in_place=True, checksum=sums[1]),
@@ -149,7 +140,7 @@ class Blob(NamedTuple):
     def packed_words(self) -> tuple[int, bytes]:
         """Of bytes in place, of which nothing was cut off: how many words, and these packed.
 
-        As `unpack_words` takes them, its own ones last.
+        As `WordChanges.unpack` takes them, its own ones last.
         """
         (patch,) = self.patches
         words, packed = patch.swap.words, patch.swap.packed()
@@ -199,18 +190,18 @@ class Blob(NamedTuple):
             return zlib.crc32(held) == self.checksum
         return self.over(held) == held
 
-    def swapped(self, held: bytes) -> bytearray | None:
-        """What becomes of what lies in the place of bytes in place; nothing was cut off of these.
+    def swap_into(self, held: bytearray) -> bool:
+        """Change the words of what lies in the place of bytes in place, if they are what they were.
 
-        None where the words that are to change are not what they were.
+        Nothing was cut off of these bytes. Returns whether it was done.
         """
         (patch,) = self.patches
-        at, was, will = patch.both()
-        if (np.frombuffer(held, VALUE).take(at) != was).any():
-            return None
-        buffer = bytearray(held)
-        np.frombuffer(buffer, VALUE)[at] = will
-        return buffer
+        at, was, will = patch.words()
+        words = np.frombuffer(held, VALUE)
+        if (words.take(at) != was).any():
+            return False
+        words[at] = will
+        return True
 
     def cut(self, start: int, length: int) -> "Blob":
         """A part of these bytes."""
@@ -228,11 +219,6 @@ def any_bits(data: bytes | bytearray | memoryview) -> bool:
     """Whether any byte is not zero."""
     # Comparing with zeros of the same length runs at the speed of memory.
     return bytes(data) != bytes(len(data))
-
-
-def differing_words(one: bytes, other: bytes | bytearray) -> NDArray[np.int64]:
-    """Which words of two stretches of whole words differ, by their numbers, ascending: int64."""
-    return np.flatnonzero(np.frombuffer(one, VALUE) != np.frombuffer(other, VALUE))
 
 
 def _write(file: BinaryIO, data: bytes | bytearray | memoryview, at: int) -> None:

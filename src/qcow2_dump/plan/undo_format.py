@@ -25,7 +25,7 @@ import numpy as np
 
 from qcow2_dump.errors import JournalError
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
-from qcow2_dump.plan.patches import WORD, packed_length, unpack_words
+from qcow2_dump.plan.patches import WORD, WordChanges, packed_length
 from qcow2_dump.plan.spool import LONGEST_IN_PLACE, Blob, Spool
 
 __all__ = [
@@ -373,10 +373,10 @@ class StepHead:
             middle = 0 if zeros & _OLD_ZEROS else length
             old = spool.put(payload[:middle]) if middle else Blob.zeros(length)
             return old, Blob.zeros(length) if zeros & _NEW_ZEROS else spool.put(payload[middle:])
-        at, before, after = unpack_words(payload)
-        if int(at[-1]) >= length // WORD or (np.diff(at) <= 0).any():
+        changes = WordChanges.unpack(payload)
+        if int(changes.at[-1]) >= length // WORD or (np.diff(changes.at) <= 0).any():
             raise JournalError("altered: a step makes no sense")
-        return spool.put_words(length, at, before, after, (sums[0], sums[1]))
+        return spool.put_words(length, changes, (sums[0], sums[1]))
 
 
 def _file_offset(offset: int) -> int:

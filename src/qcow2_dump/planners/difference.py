@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from qcow2_dump.ondisk import arrays
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
-from qcow2_dump.plan.patches import WORD
-from qcow2_dump.plan.spool import Blob, Spool, differing_words
+from qcow2_dump.plan.patches import WORD, WordChanges
+from qcow2_dump.plan.spool import Blob, Spool
 
 __all__ = ["Change", "change_of"]
 
@@ -34,7 +34,7 @@ def change_of(
     unit_bits: int,
     before: bytes,
     after: bytes | bytearray,
-    at: _I64 | None = None,
+    words: WordChanges | None = None,
     *,
     whole: bool = False,
 ) -> Change | None:
@@ -42,26 +42,27 @@ def change_of(
 
     The place is made of units of ``unit_bits`` bits, or of none (0): then all of its bytes are put
     aside, because whoever shows the change has no other way to them; otherwise all of them only
-    if it is to be the ``whole``. ``at`` are the numbers of the words of 8 bytes that differ,
-    ascending (int64[n]), where they are known. Raises OSError as `Spool.put`.
+    if it is to be the ``whole``. ``words`` are those of 8 bytes that differ, one at least, where
+    they are known. Raises OSError as `Spool.put`.
     """
-    if at is None and before == after:
+    if words is None and before == after:
         return None
     if offset % WORD or len(before) % WORD or not unit_bits:
         places = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
         start, end = _sectors(offset, len(before), int(places[0]), int(places[-1]))
         blobs = spool.put(before[start:end]), spool.put(after[start:end])
         return Change(offset + start, *blobs, _changed(unit_bits, before, after))
-    at = differing_words(before, after) if at is None else at
+    words = WordChanges.between(before, after) if words is None else words
+    at, was, will = words
     start, end = _sectors(offset, len(before), int(at[0]) * WORD, int(at[-1]) * WORD)
-    was, will = (np.frombuffer(data, np.uint64).take(at) for data in (before, after))
     count = _flipped(unit_bits, was ^ will) if unit_bits <= 8 * WORD else _wide(unit_bits, at)
     if end - start < len(before):
         before, after = before[start:end], after[start:end]
     if whole:
         return Change(offset + start, spool.put(before), spool.put(after), count)
-    shown = _whole_units(unit_bits, at, start, end)
-    return Change(offset + start, *spool.put_change(before, after, shown), count)
+    if start or unit_bits > 8 * WORD:
+        words = WordChanges.of(_whole_units(unit_bits, at, start, end), before, after)
+    return Change(offset + start, *spool.put_change(before, after, words), count)
 
 
 def _whole_units(unit_bits: int, at: _I64, start: int, end: int) -> _I64:

@@ -16,7 +16,7 @@ from qcow2_dump.image.image import Image
 from qcow2_dump.ondisk.constants import SECTOR_SIZE
 from qcow2_dump.plan.model import Barrier, Field, Plan, Resize, Step, Write
 from qcow2_dump.plan.overlay import OverlaySource
-from qcow2_dump.plan.patches import WORD
+from qcow2_dump.plan.patches import WORD, WordChanges
 from qcow2_dump.plan.spool import Blob, Spool
 from qcow2_dump.plan.target import Readable
 from qcow2_dump.planners.difference import Change, change_of
@@ -175,18 +175,20 @@ class Draft:
         before = self.overlay.read(offset, words.length * WORD)
         # As they lie in the file.
         bits, new = words.mask.byteswap(), words.new.byteswap()
-        flips = (np.frombuffer(before, "<u8").take(words.at) ^ new) & bits
+        was = np.frombuffer(before, "<u8").take(words.at)
+        flips = (was ^ new) & bits
         after = bytearray(before)
-        np.frombuffer(after, "<u8")[words.at] ^= flips
+        np.frombuffer(after, "<u8")[words.at] = was ^ flips
         all_flip = bool((flips == bits).all())
-        at = words.at if all_flip else words.at[np.flatnonzero(flips)]
-        change = self._change(offset, field, before, after, at)
+        known = WordChanges(words.at, was, was ^ flips) if all_flip else None
+        change = self._change(offset, field, before, after, known)
         if change is not None and all_flip:
-            start, blobs = change.offset, (change.new, change.old)
+            start, content = change.offset, (change.new, change.old)
         else:
-            over, wanted = self._spool.put_words(len(before), words.at, new ^ bits, new, (0, 0))
-            start, blobs = offset, (wanted, over)
-        self._add(stage, start, blobs, _moved(field, start - offset), reason, change)
+            some = WordChanges(words.at, new ^ bits, new)
+            over, wanted = self._spool.put_words(len(before), some, (0, 0))
+            start, content = offset, (wanted, over)
+        self._add(stage, start, content, _moved(field, start - offset), reason, change)
 
     def grow(self, size: int) -> None:
         """Have the file grow to so many bytes, before anything else is done."""
@@ -232,20 +234,18 @@ class Draft:
         field: Field,
         before: bytes,
         after: bytes | bytearray,
-        at: NDArray[np.int64] | None = None,
+        words: WordChanges | None = None,
     ) -> Change | None:
         """What some bytes at an offset become, as far as the file reaches or has to grow.
 
-        ``at`` are the words that differ, where they are known.
+        ``words`` are those that differ, one at least, where they are known.
         """
         self._grow_for(offset, after)
         shown = max(0, self.new_size - offset)
         if shown < len(after):
-            before, after, at = before[:shown], after[:shown], None
-        if at is not None and not len(at):
-            return None
+            before, after, words = before[:shown], after[:shown], None
         whole = offset + len(after) > self._end
-        return change_of(self._spool, offset, field.unit_bits, before, after, at, whole=whole)
+        return change_of(self._spool, offset, field.unit_bits, before, after, words, whole=whole)
 
     def _all_steps(self) -> list[Step]:
         """The steps of all stages, with barriers between."""
