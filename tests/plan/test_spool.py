@@ -1,15 +1,20 @@
 """Bytes put aside: whole, or as the words that change in their place."""
 
+import errno
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcow2_dump.errors import SourceError
 from qcow2_dump.plan import spool as spool_module
 from qcow2_dump.plan.patches import WordChanges
 from qcow2_dump.plan.spool import Blob, Spool
+from qcow2_dump.plan.undo_files import telling
 
 LENGTH = 4096
 
@@ -151,6 +156,25 @@ def test_what_lies_over_zeros_is_not_zeros() -> None:
     assert not over.is_zeros
     assert over.read() == changed(bytes(4096), [9])
     assert spool.put(bytes(700)).is_zeros
+
+
+def test_a_full_folder_of_temporary_files_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool_module, "_IN_MEMORY", 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool = Spool()
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(SourceError, match="a temporary file cannot be written there: No s") as info:
+        spool.put(b"x" * 101)
+    assert (info.value.errno, info.value.filename) == (errno.ENOSPC, str(tmp_path))
+    # Whoever reads an undo file meanwhile does not blame it.
+    with pytest.raises(SourceError) as info, telling("the undo file cannot be read", "undo"):
+        spool.put(b"x" * 101)
+    assert info.value.filename == str(tmp_path)
 
 
 def test_what_no_longer_fits_the_memory_is_all_still_there(

@@ -4,6 +4,7 @@ Most changes are of a few words of large tables. Of these only the words are put
 around them stays where it is, in the image, and a checksum tells whether it is still the same.
 """
 
+import errno
 import os
 import tempfile
 import zlib
@@ -11,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from qcow2_dump.errors import SourceError
 from qcow2_dump.plan.patches import NUMBER, VALUE, WORD, Patch, Swap, WordChanges
 
 __all__ = ["LONGEST_IN_PLACE", "Blob", "Spool", "any_bits"]
@@ -39,7 +41,7 @@ class Spool:
     def put(self, data: bytes | bytearray | memoryview) -> "Blob":
         """Put some bytes aside; those that are all zeros take no room.
 
-        Raises OSError when a temporary file is needed and has no room.
+        Raises SourceError when a temporary file is needed and has no room.
         """
         if not any_bits(data):
             return Blob(None, 0, len(data))
@@ -104,12 +106,20 @@ class Spool:
         self._held += data
         if len(self._held) > _IN_MEMORY:
             # What was put aside in one is never divided.
+            self._write_held()
+        return position
+
+    def _write_held(self) -> None:
+        """Move what is held in memory to the file. Raises SourceError that names its folder."""
+        try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed above
             _write(self._file, self._held, self._written)
-            self._written += len(self._held)
-            self._held = bytearray()
-        return position
+        except OSError as error:
+            reason = f"a temporary file cannot be written there: {error.strerror or error}"
+            raise SourceError(error.errno or errno.EIO, reason, tempfile.gettempdir()) from error
+        self._written += len(self._held)
+        self._held = bytearray()
 
 
 class Blob(NamedTuple):

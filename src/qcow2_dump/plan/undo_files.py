@@ -128,6 +128,9 @@ def telling(what: str, path: str) -> Iterator[None]:
     """Turn what the system says of an undo file into a SourceError."""
     try:
         yield
+    except SourceError:
+        # It is of another file, as a temporary one, and says which.
+        raise
     except OSError as error:
         reason = f"{what}: {error.strerror or error}"
         raise SourceError(error.errno or errno.EIO, reason, path) from error

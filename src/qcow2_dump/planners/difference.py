@@ -43,7 +43,7 @@ def change_of(
     The place is made of units of ``unit_bits`` bits, or of none (0): then all of its bytes are put
     aside, because whoever shows the change has no other way to them; otherwise all of them only
     if it is to be the ``whole``. ``words`` are those of 8 bytes that differ, one at least, where
-    they are known. Raises OSError as `Spool.put`.
+    they are known. Raises SourceError as `Spool.put`.
     """
     if words is None and before == after:
         return None

@@ -142,7 +142,7 @@ ROWS: tuple[Rule, ...] = (
         cause="The machine stopped between counting a cluster and writing it, or the file was cut "
         "short behind the last cluster in use.",
         effect="None: QEMU skips the clusters when it looks for room.",
-        repair="`repair --all` sets them to zero.",
-        option="--all",
+        repair="Left as they are. Where a repair makes the file longer, those of the clusters that "
+        "it gains are put right.",
     ),
 )
