@@ -338,6 +338,17 @@ def test_one_put_over_another_of_its_stage_stays_over_it() -> None:
     draft.close()
 
 
+def test_bytes_put_late_for_an_earlier_stage_are_put_all_of_them() -> None:
+    """Also those that were as they should be when they were put."""
+    content = bytes(2048)
+    early = Put(Stage.RAISE, 0, b"\1" * 2048, None, 8, "2.0")
+    late = Put(Stage.SWITCH, 0, bytes(1024) + b"\2" * 1024, None, 8, "5.0")
+    again = Put(Stage.LOWER, 0, bytes(512) + b"\1" * 1536, None, 8, "6.0")
+    draft, plan = made(content, [early, again, late], 0)
+    assert carried_out(plan, content) == bytes(512) + b"\1" * 1536
+    draft.close()
+
+
 def test_zeros_past_the_end_need_no_room() -> None:
     draft, plan = made(b"x" * 512, [Put(Stage.NEW, 256, bytes(4096), None, 0, "4.0")], 0)
     assert plan.new_size == 512

@@ -205,3 +205,26 @@ def test_snapshots_do_not_matter(tmp_path: Path) -> None:
         assert proposal.after is not None
         assert asdict(proposal.after) == asdict(as_it_would_be(opened, proposal))
         proposal.close()
+
+
+def test_a_flag_is_cleared_where_a_refcount_rises_from_one(tmp_path: Path) -> None:
+    """All flags agreed before, and the cluster has two owners."""
+    image = build(
+        ImageSpec(
+            cluster_bits=BITS,
+            virtual_size=64 << BITS,
+            content={index: Data(17 + index) for index in range(4)},
+            snapshots=(SnapshotSpec(id="1", name="one"),),
+        )
+    )
+    image.set_refcount(image.active.data[2] >> BITS, 1)
+    image.set_l2(0, 2, image.active.data[2] | 1 << 63)
+    with open_image(image.write_to(tmp_path / "t.qcow2")) as opened:
+        proposal = repaired(opened)
+        assert proposal.before is not None
+        assert proposal.before.tallies.keys() == {"refcount.low"}
+        assert "copied.clear" in proposal.plan.reasons()
+        assert proposal.after is not None
+        assert asdict(proposal.after) == asdict(as_it_would_be(opened, proposal))
+        assert not proposal.after.tallies
+        proposal.close()
