@@ -10,22 +10,25 @@ import pytest
 from qcow2_dump.errors import SourceError
 from qcow2_dump.operations.applying import OpenedFile
 from qcow2_dump.operations.write_requests import WriteOptions
+from qcow2_dump.plan import read_back as read_back_module
 from qcow2_dump.plan.apply import apply_plan
 from qcow2_dump.plan.model import Plan, Resize
 from tests.plan.disk import make_plan
 
 SIZE = 10 << 20
 LONG = 3 << 20
+EARLY = (2 << 20) - 2000
 CHANGES: list[tuple[int, bytes] | int | None] = [
     (100, b"x" * 700),
     (LONG - 7, os.urandom(5 << 19)),
     None,
     # Over a part of what was written before.
     (LONG + 4096, b"y" * 4096),
+    (EARLY, b"w" * ((1 << 20) + 4000)),
     SIZE + 5000,
     (SIZE + 10, b"the end"),
 ]
-WRITTEN = [(100, 800), (LONG - 7, LONG - 7 + (5 << 19)), (SIZE + 10, SIZE + 17)]
+WRITTEN = [(100, 800), (EARLY, LONG - 7 + (5 << 19)), (SIZE + 10, SIZE + 17)]
 
 
 @pytest.fixture
@@ -55,10 +58,13 @@ def test_a_byte_that_reads_differently_is_found(written: tuple[Path, Plan], at: 
     opened.source.close()
 
 
+@pytest.mark.parametrize("window", [16 << 20, 1 << 20])
 def test_what_the_system_holds_is_forgotten_before_it_is_read(
-    written: tuple[Path, Plan], monkeypatch: pytest.MonkeyPatch
+    written: tuple[Path, Plan], monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
+    """Also where a write that overlaps one before it begins in an earlier window than that."""
     path, plan = written
+    monkeypatch.setattr(read_back_module, "_WINDOW", window)
     opened = OpenedFile(str(path), WriteOptions())
     forgotten: list[tuple[int, int]] = []
     read: list[tuple[int, int]] = []

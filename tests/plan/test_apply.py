@@ -304,20 +304,25 @@ def test_words_that_make_something_else_than_is_said_are_refused() -> None:
         check_plan(plan, Disk(CONTENT), results=True)
 
 
+class Meddled(Disk):
+    """Somebody changes a byte at the last moment: the second reading is the one before a write."""
+
+    def __init__(self, content: bytes, place: int) -> None:
+        super().__init__(content)
+        self.place = place
+        self.reads = 0
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        self.reads += 1
+        if self.reads == 2:
+            self.content[self.place] ^= 1
+        return super().read_at(offset, buffer)
+
+
 def test_a_word_that_changes_at_the_last_moment_is_not_written_over() -> None:
     new = bytearray(CONTENT)
     new[100], new[1900] = 7, 8
-
-    class Meddled(Disk):
-        reads = 0
-
-        def read_at(self, offset: int, buffer: memoryview) -> int:
-            self.reads += 1
-            if self.reads == 2:
-                self.content[101] ^= 1
-            return super().read_at(offset, buffer)
-
-    disk = Meddled(CONTENT)
+    disk = Meddled(CONTENT, 101)
     with pytest.raises(StalePlanError, match="no longer those of the plan"):
         apply_plan(make_plan(CONTENT, [(0, bytes(new))]), disk, None)
     assert disk.log == []
@@ -351,19 +356,7 @@ def test_what_changes_around_words_at_the_last_moment_stays_changed() -> None:
     """Somebody who ignores locks: a word is written, not what was around it long ago."""
     new = bytearray(CONTENT)
     new[100], new[1900] = 7, 8
-
-    class Meddled(Disk):
-        """The second reading of the place is the one before it is written."""
-
-        reads = 0
-
-        def read_at(self, offset: int, buffer: memoryview) -> int:
-            self.reads += 1
-            if self.reads == 2:
-                self.content[1000] ^= 1
-            return super().read_at(offset, buffer)
-
-    disk = Meddled(CONTENT)
+    disk = Meddled(CONTENT, 1000)
     apply_plan(make_plan(CONTENT, [(0, bytes(new))]), disk, None)
     new[1000] ^= 1
     assert disk.content == new

@@ -22,7 +22,9 @@ def read_back(plan: Plan, source: OpenFile) -> None:
     running = OverlaySource(source)
     forgotten = 0
     for group in groups(plan.writes()):
-        first = max(forgotten, group[0].offset // _WINDOW * _WINDOW)
+        # The first that was written need not be the one that begins first.
+        begin = min(write.offset for write in group)
+        first = max(forgotten, begin // _WINDOW * _WINDOW)
         for start in range(first, max(write.end for write in group), _WINDOW):
             source.forget(start, _WINDOW)
             forgotten = start + _WINDOW
